@@ -1,0 +1,198 @@
+"""One pass of a model over a data set, as a table that every latent metric reads."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+
+from uncollapse.distributions import describe, kl_per_dimension
+from uncollapse.draw import Model
+from uncollapse.errors import BadInput, ShapeError
+from uncollapse.functional import gaussian_kl
+
+__all__ = ["Codes", "batches_of", "evaluation"]
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """Posteriors of N examples, on the CPU in float32.
+
+    Attributes:
+        mean: (N, D) posterior means.
+        scale: (N, D) posterior standard deviations, or None when q is not a diagonal Gaussian.
+        sample: (N, D), one draw of each posterior, fixed by the seed.
+        kl: (N, D) KL to the prior per dimension, nats ((N, 1) where it does not factorise).
+        labels: (N,) or None.
+
+    Example:
+        >>> codes = Codes.from_gaussian(torch.zeros(3, 2), torch.ones(3, 2))
+        >>> len(codes), codes.latent, codes.kl.sum().item()
+        (3, 2, 0.0)
+    """
+
+    mean: Tensor
+    scale: Tensor | None
+    sample: Tensor
+    kl: Tensor
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+    @property
+    def latent(self) -> int:
+        """D."""
+        return self.mean.shape[1]
+
+    def gaussian(self, user: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, scale and sample (N, D) in float64, for metrics that need a diagonal Gaussian.
+
+        Raises:
+            BadInput: when the posteriors are of another family, or a number is not finite.
+        """
+        if self.scale is None:
+            raise BadInput(f"{user} needs diagonal Gaussian posteriors, and these codes have no scale")
+        return self.mean.double(), self.scale.double(), self.sample.double()
+
+    def permuted(self, seed: int = 0) -> "Codes":
+        """The same posteriors with the samples shuffled between the examples: a control with no information."""
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return Codes(self.mean, self.scale, self.sample[order], self.kl, self.labels)
+
+    @classmethod
+    def from_gaussian(cls, mean: Any, scale: Any, labels: Any = None, seed: int = 0) -> "Codes":
+        """Codes from means and standard deviations (N, D) against the prior N(0, I).
+
+        Raises:
+            ShapeError: when shapes do not match.
+            BadInput: when there are fewer than two examples, a scale is not positive or a number is not finite.
+        """
+        mean = torch.as_tensor(mean).detach().cpu().float()
+        scale = torch.as_tensor(scale).detach().cpu().float()
+        if mean.ndim != 2 or mean.shape != scale.shape:
+            raise ShapeError(f"codes need mean and scale (N, D), got {tuple(mean.shape)} and {tuple(scale.shape)}")
+        noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed))
+        labels = None if labels is None else torch.as_tensor(labels).cpu()
+        return checked(cls(mean, scale, mean + scale * noise, gaussian_kl(mean, scale), labels))
+
+    @classmethod
+    def of(cls, model: Model, data: Any, batch_size: int = 512, seed: int = 0) -> "Codes":
+        """Encode a data set once, in evaluation mode and without gradients.
+
+        Arguments:
+            model: anything with `posterior` and `prior`.
+            data: a tensor or array (N, *X), a pair (x, labels), one part of a data set, or an iterable of batches.
+            batch_size: examples per pass; the result does not depend on it for Gaussian posteriors.
+            seed: of the one sample per example.
+
+        Raises:
+            ShapeError, BadInput: when the data are empty or of the wrong shape, or a posterior is not finite.
+        """
+        means, scales, samples, kls, labels = [], [], [], [], []
+        generator = torch.Generator().manual_seed(seed)
+        with evaluation(model, seed):
+            for x, y in batches_of(data, batch_size, device_of(model)):
+                q = model.posterior(x)
+                mean, scale, z = tabulate(q, generator)
+                means.append(mean)
+                scales.append(scale)
+                samples.append(z)
+                kl = kl_per_dimension(q, model.prior())
+                if kl is None:
+                    at = z.to(x.device)
+                    kl = (q.log_prob(at) - model.prior().log_prob(at)).unsqueeze(-1)
+                kls.append(kl.cpu())
+                labels.append(y)
+        if not means:
+            raise ShapeError("the data hold no example; at least two are needed")
+        scale_table = None if any(s is None for s in scales) else torch.cat([s for s in scales if s is not None])
+        label_table = None if any(y is None for y in labels) else torch.cat([y for y in labels if y is not None])
+        return checked(cls(torch.cat(means), scale_table, torch.cat(samples), torch.cat(kls), label_table))
+
+
+def tabulate(q: Distribution, generator: torch.Generator) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Mean, scale (None if not a diagonal Gaussian) and one sample of a batch of posteriors, on the CPU."""
+    base = q.base_dist if isinstance(q, Independent) else q
+    if isinstance(base, Normal):
+        mean, scale = base.loc.float().cpu(), base.scale.float().cpu()
+        return mean, scale, mean + scale * torch.randn(mean.shape, generator=generator)
+    return q.mean.float().cpu(), None, q.sample().float().cpu()
+
+
+def checked(codes: Codes) -> Codes:
+    """The codes, or an error that says what is wrong with them."""
+    if len(codes) < 2:
+        raise BadInput(f"codes of at least two examples are needed, got {len(codes)}")
+    table = {"mean": codes.mean, "scale": codes.scale, "KL": codes.kl}
+    for name, values in table.items():
+        if values is not None and not values.isfinite().all():
+            bad = (~values.isfinite()).any(1).nonzero().flatten()
+            raise BadInput(
+                f"the posterior {name} should be finite, but {len(bad)} of {len(codes)} examples are NaN or "
+                f"infinite (first: example {int(bad[0])}); look at these inputs and at the encoder's log-variance"
+            )
+    if codes.scale is not None and not (codes.scale > 0).all():
+        raise BadInput("posterior scales should be positive, got zero or less; they are standard deviations")
+    if codes.labels is not None and len(codes.labels) != len(codes):
+        raise ShapeError(f"one label an example is needed, got {len(codes.labels)} for {len(codes)} examples")
+    return codes
+
+
+@contextmanager
+def evaluation(model: Any, seed: int) -> Iterator[None]:
+    """Evaluation mode, no gradients and a private random stream; everything is put back afterwards."""
+    modules = [m for m in model.modules() if m.training] if isinstance(model, nn.Module) else []
+    devices = [device_of(model)] if device_of(model).type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.no_grad():
+        torch.manual_seed(seed)
+        for module in modules:
+            module.training = False
+        try:
+            yield
+        finally:
+            for module in modules:
+                module.training = True
+
+
+def device_of(model: Any) -> torch.device:
+    """Where the model's parameters live; the CPU when it has none."""
+    parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
+    return next((p.device for p in parameters), torch.device("cpu"))
+
+
+def batches_of(data: Any, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Pairs (x, labels or None) from a tensor, an array, a pair of them, a part of a data set or a loader.
+
+    x goes to `device` as floats, labels stay on the CPU. A part of a data set is anything with
+    `batches(batch_size)` that yields such pairs in a fixed order.
+    """
+    if hasattr(data, "batches"):
+        pairs: Iterable[Any] = data.batches(batch_size)
+    elif isinstance(data, Tensor | np.ndarray):
+        pairs = chunks(torch.as_tensor(data), None, batch_size)
+    elif isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(d, Tensor | np.ndarray) for d in data):
+        pairs = chunks(torch.as_tensor(data[0]), torch.as_tensor(data[1]), batch_size)
+    elif isinstance(data, Iterable):
+        pairs = (batch if isinstance(batch, tuple | list) else (batch, None) for batch in data)
+    else:
+        raise ShapeError(f"data should be a tensor, an array, a pair (x, labels) or batches, got {describe(data)}")
+    for x, *rest in pairs:
+        y = rest[0] if rest else None
+        x = torch.as_tensor(x)
+        yield (
+            x.to(device, non_blocking=True) if x.is_floating_point() else x.to(device).float(),
+            None if y is None else torch.as_tensor(y).cpu(),
+        )
+
+
+def chunks(x: Tensor, y: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Consecutive pieces of x and y."""
+    if x.ndim < 2:
+        raise ShapeError(f"data should be (N, *X) with at least one dimension per example, got {tuple(x.shape)}")
+    for start in range(0, len(x), size):
+        yield x[start : start + size], None if y is None else y[start : start + size]

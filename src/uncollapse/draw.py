@@ -1,0 +1,191 @@
+"""One pass of a batch through a VAE, and what remedies may ask of a model.
+
+`VAE` wraps two foreign modules without inheritance; `draw` encodes, samples and decodes once; `Draw` keeps
+what was computed on the way, so that nothing is computed twice.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Size, Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+
+from uncollapse.distributions import Folded, Reader, bernoulli, describe, gaussian, kl_per_dimension
+from uncollapse.errors import BadInput, ShapeError
+
+__all__ = ["VAE", "Draw", "Model", "draw"]
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What remedies and metrics may ask of any model."""
+
+    def posterior(self, x: Tensor) -> Distribution:
+        """q(z|x): batch (B,), event (D,)."""
+        ...
+
+    def likelihood(self, z: Tensor) -> Distribution:
+        """p(x|z): z (K, B, D) gives batch (K, B), event X; one leading dimension is fine too."""
+        ...
+
+    def prior(self) -> Distribution:
+        """p(z): batch (), event (D,)."""
+        ...
+
+
+class VAE(nn.Module):
+    """A variational autoencoder made of somebody's encoder and somebody's decoder.
+
+    Arguments:
+        encoder: module from x (B, *X) to a pair (mean, log-variance), one tensor (B, 2D) or a distribution.
+        decoder: module from z (B, D) to logits or means (B, *X), or to a distribution over x.
+        latent: D.
+        read_q: reader of the encoder's output.
+        read_x: reader of the decoder's output.
+        prior: a distribution with event (D,), or a callable (a module, say) that returns one; N(0, I) if None.
+
+    Raises:
+        BadInput: when a part is not a module or `latent` is not a positive whole number.
+
+    Example:
+        >>> model = VAE(nn.Linear(16, 8), nn.Linear(4, 16), latent=4)
+        >>> draw(model, torch.rand(5, 16)).log_px.shape
+        torch.Size([1, 5])
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        latent: int,
+        read_q: Reader = gaussian,
+        read_x: Reader = bernoulli,
+        prior: Distribution | Callable[[], Distribution] | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(encoder, nn.Module) or not isinstance(decoder, nn.Module):
+            raise BadInput(
+                f"VAE expects two torch modules, got {describe(encoder)} and {describe(decoder)}; "
+                "wrap a function in a module whose forward calls it"
+            )
+        if isinstance(latent, bool) or not isinstance(latent, int) or latent < 1:
+            raise BadInput(f"latent should be a positive whole number of dimensions, got {latent!r}")
+        self.encoder, self.decoder, self.latent = encoder, decoder, latent
+        self.read_q, self.read_x = read_q, read_x
+        self.given_prior = prior
+        self.register_buffer("zero", torch.zeros(latent), persistent=False)
+        self.register_buffer("one", torch.ones(latent), persistent=False)
+
+    def posterior(self, x: Tensor) -> Distribution:
+        """q(z|x): x (B, *X) gives batch (B,), event (D,)."""
+        q = self.read_q(self.encoder(x))
+        if q.event_shape != (self.latent,):
+            raise ShapeError(
+                f"the posterior should have event shape ({self.latent},) because latent={self.latent}, "
+                f"got {tuple(q.event_shape)}; check the size of the encoder's last layer"
+            )
+        return q
+
+    def likelihood(self, z: Tensor) -> Distribution:
+        """p(x|z): z (*L, D) gives batch L, event X. Leading dimensions are folded into one for the decoder."""
+        flat = self.read_x(self.decoder(z.reshape(-1, z.shape[-1])))
+        return flat if z.ndim == 2 else Folded(flat, Size(z.shape[:-1]))
+
+    def prior(self) -> Distribution:
+        """p(z): batch (), event (D,)."""
+        if isinstance(self.given_prior, Distribution):
+            return self.given_prior
+        if self.given_prior is not None:
+            return self.given_prior()
+        zero, one = cast(Tensor, self.zero), cast(Tensor, self.one)
+        return Independent(Normal(zero, one, validate_args=False), 1, validate_args=False)
+
+    def forward(self, x: Tensor) -> "Draw":
+        """The same as `draw(self, x)`."""
+        return draw(self, x)
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """Everything computed on the way of a batch of B examples with K samples each.
+
+    Attributes:
+        x: (B, *X), the data.
+        q: the posterior q(z|x), batch (B,), event (D,).
+        z: (K, B, D), samples of q.
+        px: the likelihood p(x|z), batch (K, B), event X.
+        prior: p(z), event (D,).
+    """
+
+    x: Tensor
+    q: Distribution
+    z: Tensor
+    px: Distribution
+    prior: Distribution
+
+    @cached_property
+    def log_px(self) -> Tensor:
+        """Log likelihood log p(x|z), (K, B) nats."""
+        return self.px.log_prob(self.x)
+
+    @cached_property
+    def kl(self) -> Tensor:
+        """KL(q||p) per dimension, (B, D) nats; (B, 1) where it does not factorise, sampled where no form is known."""
+        kl = kl_per_dimension(self.q, self.prior)
+        if kl is None:
+            return (self.q.log_prob(self.z) - self.prior.log_prob(self.z)).mean(0).unsqueeze(-1)
+        return kl
+
+    @cached_property
+    def log_w(self) -> Tensor:
+        """Log importance weights log p(x|z) + log p(z) - log q(z|x), (K, B) nats."""
+        return self.log_px + self.prior.log_prob(self.z) - self.q.log_prob(self.z)
+
+    @property
+    def elbo(self) -> Tensor:
+        """Evidence lower bound, (B,) nats."""
+        return self.log_px.mean(0) - self.kl.sum(1)
+
+
+def draw(model: Model, x: Tensor, samples: int = 1) -> Draw:
+    """Pass a batch through a model once.
+
+    Arguments:
+        model: anything with `posterior`, `likelihood` and `prior`.
+        x: (B, *X).
+        samples: K, samples of z per example.
+
+    Returns:
+        A `Draw`; its densities are computed when first asked for.
+
+    Raises:
+        ShapeError: when the batch is empty or the likelihood does not have the shape of x.
+
+    Example:
+        >>> model = VAE(nn.Linear(16, 8), nn.Linear(4, 16), latent=4)
+        >>> draw(model, torch.rand(5, 16), samples=3).z.shape
+        torch.Size([3, 5, 4])
+    """
+    if not isinstance(x, Tensor) or x.ndim < 2 or len(x) == 0:
+        raise ShapeError(f"x should be a batch (B, *X) of at least one example, got {describe(x)}")
+    if samples < 1:
+        raise BadInput(f"samples should be at least 1, got {samples}")
+    q = model.posterior(x)
+    z = sample(q, samples)
+    px = model.likelihood(z)
+    if px.event_shape != x.shape[1:]:
+        raise ShapeError(
+            f"the decoder describes observations of shape {tuple(px.event_shape)}, but x has "
+            f"{tuple(x.shape[1:])}; reshape the data or the decoder's output so that they agree"
+        )
+    return Draw(x, q, z, px, model.prior())
+
+
+def sample(q: Distribution, samples: int) -> Tensor:
+    """Samples (K, B, D), reparametrised where the family allows it."""
+    shape = Size((samples,))
+    z: Any = q.rsample(shape) if q.has_rsample else q.sample(shape)
+    return cast(Tensor, z)

@@ -1,0 +1,167 @@
+"""Pure tensor mathematics that remedies and metrics share.
+
+Symbols: B, M batch sizes; D latent dimension; K candidates. Everything is in nats.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from uncollapse.errors import ShapeError
+
+__all__ = ["Moments", "gaussian_kl", "info_nce", "log_mean_exp", "merge_moments", "moments", "pairwise_log_prob"]
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+def log_mean_exp(x: Tensor, dim: int = -1) -> Tensor:
+    r"""Logarithm of the mean of exponentials, without overflow.
+
+    $\log \frac1K \sum_k e^{x_k}$
+
+    Arguments:
+        x: any shape, nats.
+        dim: the dimension of size K that is averaged away.
+
+    Example:
+        >>> log_mean_exp(torch.tensor([1000.0, 1000.0])).item()
+        1000.0
+    """
+    return torch.logsumexp(x, dim) - math.log(x.shape[dim])
+
+
+def pairwise_log_prob(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    r"""Log density of every point under every diagonal Gaussian, from one matrix product.
+
+    $M_{ij} = \log \mathcal N(z_i; \mu_j, \operatorname{diag} \sigma_j^2)
+    = [z_i^2, z_i] \cdot [-\tfrac12\sigma_j^{-2}, \sigma_j^{-2}\mu_j] + c_j$
+
+    The product runs in float64 and outside autocast, because its terms cancel: at scales of 1e-3 the
+    float32 form is off by whole nats. The common shift by the mean of the means keeps the terms small.
+
+    Arguments:
+        z: (B, D) points.
+        mean: (M, D) means.
+        scale: (M, D) standard deviations, positive.
+
+    Returns:
+        (B, M) nats, in the dtype of `z` (at least float32).
+
+    Raises:
+        ShapeError: when D differs or `mean` and `scale` do not match.
+
+    Example:
+        >>> z = torch.zeros(1, 2)
+        >>> pairwise_log_prob(z, torch.zeros(3, 2), torch.ones(3, 2))
+        tensor([[-1.8379, -1.8379, -1.8379]])
+    """
+    if z.ndim != 2 or mean.ndim != 2 or mean.shape != scale.shape or z.shape[1] != mean.shape[1]:
+        raise ShapeError(
+            "pairwise_log_prob expects z (B, D), mean (M, D) and scale (M, D), "
+            f"got {tuple(z.shape)}, {tuple(mean.shape)} and {tuple(scale.shape)}"
+        )
+    out = torch.promote_types(z.dtype, torch.float32)
+    exact = torch.float32 if z.device.type == "mps" else torch.float64  # MPS has no float64
+    with torch.autocast(z.device.type, enabled=False):
+        z, mean, scale = z.to(exact), mean.to(exact), scale.to(exact)
+        shift = mean.detach().mean(0)
+        z, mean = z - shift, mean - shift
+        precision = scale.pow(-2)
+        constant = -0.5 * ((precision * mean.square()).sum(1) + z.shape[1] * LOG_2PI) - scale.log().sum(1)
+        left = torch.cat([z.square(), z], 1)
+        right = torch.cat([-0.5 * precision, precision * mean], 1)
+        return torch.addmm(constant, left, right.T).to(out)
+
+
+def info_nce(scores: Tensor) -> Tensor:
+    r"""Cross-entropy of naming the own partner among K candidates (InfoNCE).
+
+    $\mathrm{CE}_i = -\log \frac{e^{s_{ii}}}{\sum_j e^{s_{ij}}}$; then $\log K - \overline{\mathrm{CE}}$
+    bounds the mutual information from below and never exceeds $\log K$.
+
+    Arguments:
+        scores: (B, K), K >= B; row i is a query, column i its partner, the other columns are negatives.
+
+    Returns:
+        (B,) nats, at least 0.
+
+    Raises:
+        ShapeError: when there are fewer candidates than queries.
+
+    References:
+        van den Oord, Li, Vinyals, 2018, https://arxiv.org/abs/1807.03748, eq. 4;
+        Poole et al., 2019, https://arxiv.org/abs/1905.06922, eq. 10.
+
+    Example:
+        >>> info_nce(torch.zeros(2, 4))
+        tensor([1.3863, 1.3863])
+    """
+    if scores.ndim != 2 or scores.shape[0] > scores.shape[1]:
+        raise ShapeError(f"info_nce expects scores (B, K) with K >= B, got {tuple(scores.shape)}")
+    target = torch.arange(scores.shape[0], device=scores.device)
+    with torch.autocast(scores.device.type, enabled=False):
+        return F.cross_entropy(scores.to(torch.promote_types(scores.dtype, torch.float32)), target, reduction="none")
+
+
+def gaussian_kl(mean: Tensor, scale: Tensor) -> Tensor:
+    r"""Divergence of a Gaussian from the standard normal, element by element.
+
+    $\mathrm{KL} = \tfrac12(\mu^2 + \sigma^2 - 1) - \log\sigma$
+
+    Arguments:
+        mean, scale: any equal shape; `scale` is a standard deviation.
+
+    Returns:
+        The same shape, nats.
+
+    Example:
+        >>> gaussian_kl(torch.tensor(4.0), torch.tensor(1.0)).item()
+        8.0
+    """
+    return 0.5 * (mean.square() + scale.square() - 1) - scale.log()
+
+
+class Moments(NamedTuple):
+    """Count, mean (D,) and sum of outer products of deviations (D, D) of a set of points."""
+
+    n: int
+    mean: Tensor
+    scatter: Tensor
+
+    @property
+    def covariance(self) -> Tensor:
+        """The (n - 1) covariance, (D, D)."""
+        return self.scatter / max(self.n - 1, 1)
+
+
+def moments(x: Tensor) -> Moments:
+    """Moments of points (N, D), in float64.
+
+    Example:
+        >>> moments(torch.tensor([[0.0], [2.0]])).covariance.item()
+        2.0
+    """
+    x = x.double()
+    mean = x.mean(0)
+    centred = x - mean
+    return Moments(len(x), mean, centred.T @ centred)
+
+
+def merge_moments(a: Moments, b: Moments) -> Moments:
+    """Moments of the union of two sets, without losing digits when the means are large.
+
+    References:
+        Chan, Golub, LeVeque, 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
+
+    Example:
+        >>> x = torch.arange(6.0).reshape(6, 1)
+        >>> merge_moments(moments(x[:2]), moments(x[2:])).covariance.item() == moments(x).covariance.item()
+        True
+    """
+    n = a.n + b.n
+    gap = b.mean - a.mean
+    mean = a.mean + gap * (b.n / n)
+    return Moments(n, mean, a.scatter + b.scatter + torch.outer(gap, gap) * (a.n * b.n / n))

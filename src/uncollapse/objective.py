@@ -1,0 +1,107 @@
+"""The loss: distortion, the (reshaped) rate, and the remedies, each term by name."""
+
+import re
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.draw import Draw, Model
+from uncollapse.errors import BadInput
+from uncollapse.remedies import Inner, Remedy
+
+__all__ = ["Objective"]
+
+
+class Objective(nn.Module):
+    r"""Negative ELBO with remedies.
+
+    $\mathcal L(x) = -\log p(x|z) + \sum_j r(\mathrm{KL}_j) + \sum_m w_m(t)\, T_m(x)$, where r is the
+    composition of all `rate` methods in the order of the list, so `[Anneal, FreeBits]` is not `[FreeBits, Anneal]`.
+
+    Arguments:
+        remedies: any number of remedies.
+
+    Raises:
+        BadInput: when one of them is not a `Remedy`.
+
+    Example:
+        >>> from uncollapse import VAE, draw
+        >>> model = VAE(nn.Linear(16, 8), nn.Linear(4, 16), latent=4)
+        >>> terms = Objective()(draw(model, torch.rand(5, 16)), model)
+        >>> {name: tuple(term.shape) for name, term in terms.items()}
+        {'distortion': (5,), 'rate': (5,)}
+    """
+
+    def __init__(self, remedies: Sequence[Remedy] = ()) -> None:
+        super().__init__()
+        for remedy in remedies:
+            if not isinstance(remedy, Remedy):
+                raise BadInput(f"Objective expects a list of remedies, got {remedy!r}; did you forget to call a class?")
+        self.remedies = nn.ModuleList(remedies)
+        self.names = unique([snake(type(remedy).__name__) for remedy in remedies])
+
+    def forward(self, draw: Draw, model: Model) -> dict[str, Tensor]:
+        """Named terms, each (B,) nats; their sum is minimised. Nothing is averaged yet."""
+        terms = {"distortion": -draw.log_px.mean(0), "rate": self.rate(draw.kl).sum(1)}
+        for name, remedy in self.members():
+            if remedy.has_term:
+                terms[name] = remedy(draw, model)
+        return terms
+
+    def members(self) -> list[tuple[str, Remedy]]:
+        """Names and remedies, in order."""
+        return list(zip(self.names, cast("list[Remedy]", list(self.remedies)), strict=True))
+
+    def rate(self, kl: Tensor) -> Tensor:
+        """The KL after all remedies that reshape it, (B, D) nats."""
+        for _, remedy in self.members():
+            kl = remedy.rate(kl)
+        return kl
+
+    def score(self, draw: Draw, model: Model) -> Tensor:
+        """What checkpoints are compared by: KL at weight 1 and every term at its final weight, (B,) nats.
+
+        Schedules and thresholds make the training loss of two moments incomparable; this is the same
+        function at every step.
+        """
+        total = draw.kl.sum(1) - draw.log_px.mean(0)
+        for _, remedy in self.members():
+            if remedy.has_term:
+                total = total + remedy.weight(max(remedy.arrives, remedy.step)) * remedy.term(draw, model)
+        return total
+
+    def before_step(self, inner: Inner) -> frozenset[str]:
+        """Let every remedy work ahead of the step; the union of the parts they freeze."""
+        return frozenset().union(*(remedy.before_step(inner) for _, remedy in self.members()))
+
+    @torch.no_grad()
+    def after_step(self, model: Model) -> None:
+        """Let every remedy move its own state."""
+        for _, remedy in self.members():
+            remedy.after_step(model)
+
+    @property
+    def arrives(self) -> int:
+        """The step at which every schedule has become final."""
+        return max((remedy.arrives for _, remedy in self.members()), default=0)
+
+    def weights(self) -> dict[str, float]:
+        """The current weight of every remedy, by name."""
+        return {name: remedy.current_weight for name, remedy in self.members()}
+
+
+def snake(name: str) -> str:
+    """SelfCritic becomes self_critic."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def unique(names: list[str]) -> list[str]:
+    """Repeated names get a number: a, b, a becomes a, b, a_2; the loss's own names stay reserved."""
+    seen = {"distortion": 1, "rate": 1, "loss": 1}
+    out = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        out.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return out
