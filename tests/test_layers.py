@@ -13,14 +13,16 @@ FLOORS = [
     {"draw", "data"},
     {"codes", "nets", "remedies"},
     {"metrics", "objective", "verdict"},
-    {"testing", "fit", "store"},
+    {"testing", "store", "plan", "progress"},
+    {"fabric", "resume"},
+    {"fit"},
     {"study"},
     {"report"},
     {"cli"},
 ]
 NEVER = [("remedies", "metrics"), ("metrics", "remedies"), ("metrics", "objective"), ("nets", "remedies")]
 ENGINES = {
-    "lightning_fabric": {"fit"},
+    "lightning_fabric": {"fabric"},
     "pebble": {"study"},
     "matplotlib": {"report"},
     "jinja2": {"report"},

@@ -2,9 +2,10 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from uncollapse import functional, metrics, remedies
+from uncollapse import data, functional, metrics, nets, remedies, schedules
 from uncollapse.codes import Codes
 from uncollapse.draw import VAE, Draw, Model, draw
+from uncollapse.fit import Fit, fit
 from uncollapse.metrics import Estimate
 from uncollapse.objective import Objective
 
@@ -13,4 +14,20 @@ try:
 except PackageNotFoundError:  # run from a source folder on the path
     __version__ = "0+source"
 
-__all__ = ["VAE", "Codes", "Draw", "Estimate", "Model", "Objective", "draw", "functional", "metrics", "remedies"]
+__all__ = [
+    "VAE",
+    "Codes",
+    "Draw",
+    "Estimate",
+    "Fit",
+    "Model",
+    "Objective",
+    "data",
+    "draw",
+    "fit",
+    "functional",
+    "metrics",
+    "nets",
+    "remedies",
+    "schedules",
+]

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Size, Tensor
-from torch.distributions import Bernoulli, Distribution, Independent, Normal, kl_divergence
+from torch.distributions import Bernoulli, Distribution, Independent, Normal, constraints, kl_divergence
 
 from uncollapse.errors import BadInput, ShapeError, Unsupported
 
@@ -132,6 +132,14 @@ def observation(raw: Any) -> Tensor:
             "pass read_x= to read it your own way"
         )
     return precise(raw)
+
+
+def is_bernoulli(px: Distribution) -> bool:
+    """Whether a likelihood is one of binary observations, however it is wrapped."""
+    support = px.support
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return support is constraints.boolean
 
 
 def standard_normal(dimension: int, device: torch.device | str | None = None) -> Distribution:

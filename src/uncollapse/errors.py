@@ -4,7 +4,16 @@
 means that good input met a bad end (exit code 1).
 """
 
-__all__ = ["BadInput", "NonFinite", "RunConflict", "ShapeError", "UncollapseError", "Unsupported", "WorkFailed"]
+__all__ = [
+    "BadInput",
+    "Interrupted",
+    "NonFinite",
+    "RunConflict",
+    "ShapeError",
+    "UncollapseError",
+    "Unsupported",
+    "WorkFailed",
+]
 
 
 class UncollapseError(Exception):
@@ -33,6 +42,12 @@ class Unsupported(UncollapseError, NotImplementedError):
 
 class WorkFailed(UncollapseError, RuntimeError):
     """The work itself failed: a full disk, a killed worker, a damaged file."""
+
+
+class Interrupted(UncollapseError):
+    """Somebody pressed Ctrl-C; what was done is kept."""
+
+    exit_code = 130
 
 
 class NonFinite(UncollapseError, ArithmeticError):

@@ -1,0 +1,22 @@
+"""Data sets by name, from files and from tensors. Nothing is downloaded."""
+
+from uncollapse.data.builtin import digits, gaussian_mixture
+from uncollapse.data.catalogue import Entry, catalogue, load, names
+from uncollapse.data.dataset import DataSet
+from uncollapse.data.idx import read_idx
+from uncollapse.data.part import Part
+from uncollapse.data.tensors import as_data, from_tensors
+
+__all__ = [
+    "DataSet",
+    "Entry",
+    "Part",
+    "as_data",
+    "catalogue",
+    "digits",
+    "from_tensors",
+    "gaussian_mixture",
+    "load",
+    "names",
+    "read_idx",
+]

@@ -1,0 +1,177 @@
+"""One part of a data set: examples in the smallest honest type, and floats when they are asked for."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from uncollapse.errors import BadInput, ShapeError
+
+__all__ = ["BINARISE", "Part"]
+
+BINARISE = ("none", "dynamic", "fixed")
+ROWS = 4096  # examples binarised at a time: bounds the memory, and is part of what a seed means
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """N examples of the same shape, with or without labels.
+
+    The value of a stored number is `x / divisor`. "dynamic" draws every pixel afresh, with its value as the
+    chance of ink, each time a training batch is taken; "fixed" draws once, by the seed. Evaluation always
+    sees the fixed draw.
+
+    Arguments:
+        x: (N, *X), any real type; bytes for images.
+        y: (N,) whole numbers, or None. Labels stay on the CPU.
+        divisor: the stored number that means 1.
+        binarise: "none", "dynamic" or "fixed".
+        seed: of the fixed draw.
+
+    Raises:
+        ShapeError: when the dimensions are wrong.
+        BadInput: when there are fewer than two examples, a number is NaN or infinite, or there is ink to be
+            drawn from values outside [0, 1].
+
+    Example:
+        >>> part = Part(torch.tensor([[0, 255], [255, 0]], dtype=torch.uint8), divisor=255, binarise="dynamic")
+        >>> part.take(torch.tensor([1]))
+        tensor([[1., 0.]])
+    """
+
+    x: Tensor
+    y: Tensor | None = None
+    divisor: float = 1.0
+    binarise: str = "none"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.binarise not in BINARISE:
+            raise BadInput(f"binarise should be one of {', '.join(BINARISE)}, got {self.binarise!r}")
+        if not isinstance(self.divisor, int | float) or not 0 < self.divisor < float("inf"):
+            raise BadInput(f"divisor should be the stored number that means 1, got {self.divisor!r}")
+        check_examples(self.x)
+        low, high = self.range
+        if self.binarise != "none" and (low < 0 or high > 1):
+            raise BadInput(
+                f"binarisation needs values between 0 and 1, got {low:g} to {high:g}; set divisor to the number "
+                'that means full ink, or take binarise="none"'
+            )
+        if self.y is not None:
+            check_labels(self.y, len(self.x))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape X of one example."""
+        return tuple(self.x.shape[1:])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the stored examples and labels take."""
+        return sum(t.numel() * t.element_size() for t in (self.x, self.y) if t is not None)
+
+    @cached_property
+    def range(self) -> tuple[float, float]:
+        """The smallest and the largest value."""
+        low, high = self.x.aminmax()
+        return float(low) / self.divisor, float(high) / self.divisor
+
+    @cached_property
+    def drawn(self) -> Tensor:
+        """The examples as evaluation sees them: bytes 0 and 1 drawn by the seed, or the stored ones."""
+        if self.binarise == "none":
+            return self.x
+        generator = torch.Generator().manual_seed(self.seed)
+        pieces = []
+        for start in range(0, len(self), ROWS):
+            chance = self.x[start : start + ROWS].cpu().float() / self.divisor
+            pieces.append((torch.rand(chance.shape, generator=generator) < chance).byte())
+        return torch.cat(pieces).to(self.x.device)
+
+    def take(self, index: Tensor | Sequence[int], device: torch.device | str | None = None) -> Tensor:
+        """A training batch.
+
+        Arguments:
+            index: (B,), which examples.
+            device: where the batch should be; where the examples are if None. Dynamic binarisation draws
+                from that device's global random stream, so `torch.manual_seed` decides it.
+
+        Returns:
+            (B, *X), float32.
+        """
+        where = torch.as_tensor(index, device=self.x.device)
+        source = self.drawn if self.binarise == "fixed" else self.x
+        picked = source.index_select(0, where)
+        if device is not None:
+            picked = picked.to(device, non_blocking=True)
+        if self.binarise == "fixed":
+            return picked.float()
+        values = self._value(picked)
+        # a comparison with uniform numbers takes a third of the time of torch.bernoulli on a processor
+        return (torch.rand_like(values) < values).float() if self.binarise == "dynamic" else values
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Pairs of examples (B, *X), float32, and labels (B,) or None, in order, in evaluation form."""
+        if batch_size < 1:
+            raise BadInput(f"batch_size should be at least 1, got {batch_size}")
+        for start in range(0, len(self), batch_size):
+            piece = slice(start, start + batch_size)
+            yield self._evaluated(piece), None if self.y is None else self.y[piece]
+
+    def tensor(self) -> Tensor:
+        """The whole part in evaluation form, (N, *X), float32."""
+        return self._evaluated(slice(None))
+
+    def to(self, device: torch.device | str) -> "Part":
+        """The same part with its examples on another device."""
+        moved = replace(self, x=self.x.to(device))
+        if "drawn" in self.__dict__:
+            moved.__dict__["drawn"] = self.drawn.to(device)
+        return moved
+
+    def _evaluated(self, piece: slice) -> Tensor:
+        return self._value(self.x[piece]) if self.binarise == "none" else self.drawn[piece].float()
+
+    def _value(self, stored: Tensor) -> Tensor:
+        return stored.float() if self.divisor == 1 else stored.float() / self.divisor
+
+    def __repr__(self) -> str:
+        labels = "no labels" if self.y is None else "labels"
+        stored = str(self.x.dtype).removeprefix("torch.")
+        return f"Part({len(self)} x {self.shape} {stored}, {labels}, binarise={self.binarise!r})"
+
+
+def check_examples(x: Any) -> None:
+    """Refuse what is not a table of at least two finite examples."""
+    if not isinstance(x, Tensor):
+        raise ShapeError(f"examples should be a tensor (N, *X), got {type(x).__name__}")
+    if x.ndim < 2:
+        raise ShapeError(
+            f"examples should be (N, *X) with at least one dimension each, got {tuple(x.shape)}; "
+            "reshape single numbers to (N, 1)"
+        )
+    if len(x) < 2:
+        raise BadInput(f"at least two examples are needed, got {len(x)}")
+    if x.numel() == 0 or x.is_complex():
+        raise ShapeError(f"examples should hold real numbers, got {x.dtype} of shape {tuple(x.shape)}")
+    if x.is_floating_point() and not x.isfinite().all():
+        bad = (~x.isfinite()).flatten(1).any(1).nonzero().flatten()
+        raise BadInput(
+            f"examples should be finite, but {len(bad)} of {len(x)} hold NaN or infinite numbers "
+            f"(first: example {int(bad[0])}); remove them or fill them in"
+        )
+
+
+def check_labels(y: Any, n: int) -> None:
+    """Refuse labels that are not one whole number an example."""
+    if not isinstance(y, Tensor) or tuple(y.shape) != (n,):
+        got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+        raise ShapeError(f"one label an example is needed, shape ({n},), got {got}")
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        raise BadInput(f"labels should be whole numbers, got {y.dtype}")

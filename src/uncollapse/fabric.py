@@ -1,0 +1,255 @@
+"""Devices, precision and the optimiser: the only file that imports the training engine (Lightning Fabric)."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Set
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.data import DataSet, Part
+from uncollapse.draw import draw
+from uncollapse.errors import BadInput, NonFinite
+from uncollapse.objective import Objective
+from uncollapse.plan import Settings
+
+__all__ = ["Engine", "choose_precision", "interruptible"]
+
+
+class Step(nn.Module):
+    """Model and objective as one module, so that the engine wraps a single forward pass."""
+
+    def __init__(self, model: nn.Module, objective: Objective, samples: int) -> None:
+        super().__init__()
+        self.model, self.objective, self.samples = model, objective, samples
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Named terms, (B,) nats each."""
+        return self.objective(draw(self.model, x, self.samples), self.model)  # type: ignore[no-any-return, arg-type]
+
+
+class Engine:
+    """Runs steps of one model on one device in one precision."""
+
+    def __init__(self, model: nn.Module, objective: Objective, plan: Settings, precision: str) -> None:
+        from lightning_fabric import Fabric
+
+        accelerator, devices = accelerator_of(plan.device)
+        self.fabric = Fabric(
+            accelerator=accelerator, devices=devices, precision="bf16-mixed" if precision == "bf16" else "32-true"
+        )
+        self.plan, self.model, self.objective = plan, model, objective
+        step = Step(model, objective, plan.samples).to(self.fabric.device)
+        self.members = {name: members for name, members in parts_of(model, objective).items() if members}
+        self.parameters = [p for members in self.members.values() for p in members]
+        self.bare = optimiser(self.parameters, plan)
+        self.step, self.optimiser = self.fabric.setup(step, self.bare)
+        self.watched: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return self.fabric.device
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """Names of the parts that can be frozen: encoder, decoder, remedies, other."""
+        return frozenset(self.members)
+
+    @property
+    def lr(self) -> float:
+        """The current learning rate."""
+        return float(self.bare.param_groups[0]["lr"])
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The precision of the training step, for evaluation."""
+        return self.fabric.autocast()
+
+    def seed(self, seed: int) -> None:
+        """Seed the generators that a step draws from (the CPU's and this device's)."""
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        elif self.device.type == "mps":
+            torch.mps.manual_seed(seed)
+
+    def place(self, part: Part) -> Part:
+        """The part on the device if it takes less than half of the free memory there; else it is streamed."""
+        if self.device.type == "cuda" and part.nbytes < torch.cuda.mem_get_info(self.device)[0] // 2:
+            return part.to(self.device)
+        return part
+
+    def terms(self, x: Tensor) -> dict[str, Tensor]:
+        """Named terms of the objective, (B,) nats each."""
+        return self.step(x)  # type: ignore[no-any-return]
+
+    def move(self, loss: Tensor, frozen: Set[str]) -> None:
+        """Backward, clip and one optimiser step that leaves the frozen parts alone."""
+        self.optimiser.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        for name in frozen:
+            for parameter in self.members.get(name, []):
+                parameter.grad = None
+        if self.plan.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.plan.clip)
+        self.optimiser.step()
+
+    def guard(self, means: Tensor, terms: dict[str, Tensor], indices: Tensor, step: int) -> None:
+        """Stop at a non-finite loss, before it reaches the weights.
+
+        The CPU is asked at every step. An accelerator would have to wait for the answer, so there the first bad
+        step is remembered on the device and asked for every `log_every` steps.
+        """
+        if self.device.type == "cpu":
+            if not all(map(math.isfinite, means.tolist())):
+                raise NonFinite(blame(terms, indices, step))
+            return
+        bad = ~means.isfinite()
+        where = torch.where(bad.any(), torch.tensor(step, device=self.device), torch.tensor(-1, device=self.device))
+        if self.watched is None:
+            self.watched = (where, bad)
+        else:
+            fresh = self.watched[0] < 0
+            self.watched = (torch.where(fresh, where, self.watched[0]), torch.where(fresh, bad, self.watched[1]))
+        if step % self.plan.log_every == 0 and int(self.watched[0]) >= 0:
+            names = [name for name, is_bad in zip(terms, self.watched[1].tolist(), strict=True) if is_bad]
+            raise NonFinite(f"the term {', '.join(names)} is NaN or infinite at step {int(self.watched[0])}; {KEPT}")
+
+    def halve(self) -> None:
+        """Halve the learning rate."""
+        for group in self.bare.param_groups:
+            group["lr"] *= 0.5
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights, the state of the remedies and of the optimiser, as named tensors."""
+        tensors = {f"step.{name}": value for name, value in self.step.module.state_dict().items()}
+        for index, values in self.bare.state_dict()["state"].items():
+            for key, value in values.items():
+                if value is not None:
+                    tensors[f"optimiser.{index}.{key}"] = torch.as_tensor(value)
+        return tensors
+
+    def restore(self, tensors: dict[str, Tensor], lr: float) -> None:
+        """Take up what `state` gave."""
+        self.step.module.load_state_dict({n[5:]: v for n, v in tensors.items() if n.startswith("step.")})
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimiser."):
+                _, index, key = name.split(".", 2)
+                state.setdefault(int(index), {})[key] = value
+        self.bare.load_state_dict({"state": state, "param_groups": self.bare.state_dict()["param_groups"]})
+        for group in self.bare.param_groups:
+            group["lr"] = lr
+
+
+KEPT = "the last good state is kept; look at these examples, lower the learning rate or set clip="
+
+
+def blame(terms: dict[str, Tensor], indices: Tensor, step: int) -> str:
+    """Which term is not finite, at which step, for which training examples."""
+    for name, term in terms.items():
+        bad = (~term.detach().isfinite()).cpu()
+        if bad.any():
+            examples = indices[bad].tolist()
+            shown = ", ".join(map(str, examples[:8])) + (", ..." if len(examples) > 8 else "")
+            return f"the term {name} is NaN or infinite at step {step} for training examples {shown}; {KEPT}"
+    return f"the mean of a term overflowed at step {step}; {KEPT}"
+
+
+def accelerator_of(device: str) -> tuple[str, Any]:
+    """The engine's words for a device name."""
+    kind, _, number = device.partition(":")
+    if kind not in {"auto", "cpu", "cuda", "mps"} or (number and not number.isdigit()):
+        raise BadInput(f"device should be auto, cpu, cuda, cuda:N or mps, got {device!r}")
+    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if kind in there and not there[kind]():
+        raise BadInput(f"device {device!r} is not available on this machine; use device='auto' or 'cpu'")
+    return kind, [int(number)] if number else 1
+
+
+def parts_of(model: nn.Module, objective: Objective) -> dict[str, list[nn.Parameter]]:
+    """Trainable parameters by part, each exactly once."""
+    seen: set[int] = set()
+    groups: dict[str, list[nn.Parameter]] = {}
+    owners = {"encoder": getattr(model, "encoder", None), "decoder": getattr(model, "decoder", None)}
+    for name, owner in {**owners, "other": model, "remedies": objective}.items():
+        members = owner.parameters() if isinstance(owner, nn.Module) else ()
+        groups[name] = [p for p in members if p.requires_grad and id(p) not in seen]
+        seen.update(map(id, groups[name]))
+    if not seen:
+        raise BadInput("the model has no trainable parameter; check requires_grad")
+    return groups
+
+
+def optimiser(parameters: list[nn.Parameter], plan: Settings) -> torch.optim.Optimizer:
+    """Adam, AdamW or SGD in their fused forms."""
+    fused = all(p.device.type in {"cpu", "cuda"} and p.is_floating_point() for p in parameters)
+    if plan.optimiser == "sgd":
+        return torch.optim.SGD(parameters, plan.lr, momentum=0.9, weight_decay=plan.weight_decay, fused=fused)
+    kind = torch.optim.Adam if plan.optimiser == "adam" else torch.optim.AdamW
+    return kind(parameters, plan.lr, weight_decay=plan.weight_decay, fused=fused)
+
+
+def choose_precision(model: nn.Module, data: DataSet, plan: Settings) -> str:
+    """Resolve "auto": bf16 where a matrix product is faster in it and a training step is large enough to gain."""
+    if plan.precision != "auto":
+        return plan.precision
+    kind = accelerator_of(plan.device)[0]
+    if kind in {"cuda", "auto"} and torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "32"
+    if kind == "mps" or flops(model, data, plan) < SMALL_STEP:
+        return "32"
+    return "bf16" if bf16_is_faster() else "32"
+
+
+SMALL_STEP = 2e8  #: FLOPs of a forward pass below which the casts to bf16 cost more than the products save
+
+
+def flops(model: nn.Module, data: DataSet, plan: Settings) -> float:
+    """Floating point operations of one forward pass of a batch."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    device = next(model.parameters()).device
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), torch.random.fork_rng():
+        draw(model, data.train.take(torch.arange(plan.batch_size), device)).log_px  # type: ignore[arg-type]  # noqa: B018
+    return float(counter.get_total_flops())
+
+
+def bf16_is_faster() -> bool:
+    """Whether this processor multiplies bf16 matrices at least 1.3 times as fast as fp32 ones."""
+    times = {}
+    for kind in (torch.float32, torch.bfloat16):
+        a = torch.ones(256, 512, dtype=kind)
+        b = torch.ones(512, 512, dtype=kind)
+        runs = []
+        for _ in range(7):
+            start = time.perf_counter()
+            a @ b
+            runs.append(time.perf_counter() - start)
+        times[kind] = min(runs)
+    return times[torch.float32] > 1.3 * times[torch.bfloat16]
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C (or SIGTERM) into a question that the loop asks between steps; a second one breaks in."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def note(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,307 @@
+"""The training loop: one page to read, on Lightning Fabric for devices and precision.
+
+Order of a step: data, noise seed, `before_step`, terms, backward, clip, optimiser, `after_step`. All randomness
+is a function of (seed, purpose, step), so a run that was killed repeats the same bits when it resumes.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.codes import evaluation
+from uncollapse.data import DataSet, Part, as_data
+from uncollapse.distributions import is_bernoulli
+from uncollapse.draw import draw
+from uncollapse.errors import BadInput, NonFinite, WorkFailed
+from uncollapse.fabric import Engine, choose_precision, interruptible
+from uncollapse.objective import Objective
+from uncollapse.plan import Order, Plateau, Settings, derive, even_pieces
+from uncollapse.resume import RunFolder
+
+__all__ = ["Fit", "fit"]
+
+
+@dataclass
+class Fit:
+    """What training left behind.
+
+    Attributes:
+        model, objective: the trained modules, holding the weights that `keep` asked for.
+        history: one record a validation: step, epoch, mean terms of training and validation, and what `watch` gave.
+        best: state dict of the model at the best validation score.
+        best_step: batches trained until then.
+        steps: batches trained in all.
+        stopped: why training ended.
+        precision: "32" or "bf16", as used.
+        seconds: time spent training, resumed parts included.
+        folder: where the run was kept, or None.
+    """
+
+    model: nn.Module
+    objective: Objective
+    history: list[dict[str, Any]]
+    best: dict[str, Tensor]
+    best_step: int
+    steps: int
+    stopped: str
+    precision: str
+    seconds: float
+    folder: Path | None
+
+
+def fit(
+    model: nn.Module,
+    data: Any,
+    objective: Objective | None = None,
+    *,
+    folder: str | Path | None = None,
+    watch: Callable[[nn.Module], dict[str, float]] | None = None,
+    progress: bool | Callable[[int, int, dict[str, Any]], None] = False,
+    **settings: Any,
+) -> Fit:
+    """Train a VAE with any objective.
+
+    Arguments:
+        model: a module with `posterior`, `likelihood` and `prior`, such as `VAE`; trained in place.
+        data: a `DataSet`, a tensor or array (N, *X), or a pair (train, validation) of them.
+        objective: `Objective(remedies)`; the plain negative ELBO if None.
+        folder: where to keep log, checkpoints and weights; a half-done run in it is resumed to the same bits,
+            a finished one is loaded.
+        watch: called with the model at every validation; its numbers join the history.
+        progress: True shows a bar; a function is called with (step, total, last record).
+        settings: the fields of `Settings`; `batches` or `epochs` is needed.
+
+    Returns:
+        A `Fit`.
+
+    Raises:
+        BadInput, ShapeError: before training, when model, data or settings do not fit together.
+        RunConflict: when the folder belongs to a run with other settings.
+        NonFinite: when a term is NaN or infinite; names the term, the step and the examples, and keeps the last
+            good state.
+        KeyboardInterrupt: on Ctrl-C, at the end of the running step and with a checkpoint written.
+
+    Example:
+        >>> model = uncollapse.VAE(nn.Linear(16, 8), nn.Linear(4, 16), latent=4)
+        >>> fit(model, torch.rand(64, 16).round(), batches=10, batch_size=16).steps
+        10
+    """
+    plan = Settings.of(**settings)
+    with torch.random.fork_rng():
+        loop = Loop(model, as_data(data), objective or Objective(), plan, RunFolder(folder), watch)
+        return loop.run(progress)
+
+
+@dataclass
+class Loop:
+    """One training run in progress."""
+
+    model: Any  # a module that is also a Model: Python cannot write this type
+    data: DataSet
+    objective: Objective
+    plan: Settings
+    files: RunFolder
+    watch: Callable[[nn.Module], dict[str, float]] | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    step: int = 0
+    seconds: float = 0.0
+    stopped: str = ""
+
+    def __post_init__(self) -> None:
+        plan = self.plan
+        self.order = Order(len(self.data.train), plan.batch_size, plan.seed)
+        self.total = plan.batches or math.ceil((plan.epochs or 0) * self.order.per_epoch)
+        self.every = plan.validate_every or self.order.per_epoch
+        self.plateau = Plateau(plan.halve_after, plan.halvings, plan.stop_after)
+        check_range(self.model, self.data)
+        self.files.claim(self.model, self.objective, self.data, plan)
+        self.precision = self.files.precision or choose_precision(self.model, self.data, plan)
+        self.engine = Engine(self.model, self.objective, plan, self.precision)
+        self.train, self.valid = self.engine.place(self.data.train), self.engine.place(self.data.valid)
+        self.sums: dict[str, Tensor] = {}
+        self.counted = 0
+
+    def run(self, progress: bool | Callable[[int, int, dict[str, Any]], None]) -> Fit:
+        """Train to the end of the budget, to a plateau, or to an interruption."""
+        from uncollapse.progress import shown
+
+        self.resume()
+        started = time.monotonic() - self.seconds
+        with interruptible() as interrupted, shown(progress, self.total) as report:
+            while self.step < self.total and not self.stopped:
+                self.one_step()
+                self.seconds = time.monotonic() - started
+                if self.step % self.every == 0 or self.step == self.total:
+                    self.validate()
+                self.file_away()
+                report(self.step, self.total, self.history[-1] if self.history else {})
+                if interrupted():
+                    self.save()
+                    raise KeyboardInterrupt(f"stopped after {self.step} of {self.total} batches; run again to resume")
+        return self.finish()
+
+    def one_step(self) -> None:
+        """Data, noise, inner work, terms, backward, clip, optimiser, state."""
+        indices = self.order.indices(self.step)
+        self.engine.seed(derive(self.plan.seed, "noise", self.step))
+        x = self.train.take(indices, self.engine.device)
+        self.model.train()
+        self.objective.train()
+        frozen = self.objective.before_step(Inner(self))
+        terms = self.engine.terms(x)
+        loss = torch.stack([term.mean() for term in terms.values()])
+        self.engine.guard(loss, terms, indices, self.step)
+        self.engine.move(loss.sum(), frozen)
+        self.objective.after_step(self.model)
+        self.step += 1
+        self.tally(list(terms), loss.detach())
+
+    def tally(self, names: list[str], means: Tensor) -> None:
+        """Keep running sums on the device; nothing waits for them until a line is logged."""
+        if not self.counted:
+            self.names, self.sums = names, {"terms": torch.zeros_like(means)}
+        self.sums["terms"] += means
+        self.counted += 1
+
+    def means(self) -> dict[str, float]:
+        """Mean training terms since the last call."""
+        if not self.counted:
+            return {}
+        values = (self.sums["terms"] / self.counted).tolist()
+        self.counted = 0
+        return dict(zip(self.names, values, strict=True))
+
+    def validate(self) -> None:
+        """Score the model on the validation part, note it, and let plateaus act."""
+        record: dict[str, Any] = {"step": self.step, "epoch": self.order.epoch(self.step), "train": self.means()}
+        record["valid"] = scores(self.model, self.objective, self.valid, self.plan, self.engine)
+        if self.watch is not None:
+            record.update(self.watch(self.model))
+        self.history.append(record)
+        self.files.log.append(event="validation", total=self.total, weights=self.objective.weights(), **record)
+        if self.plateau.see(record["valid"]["score"], self.step, patient=self.step < self.objective.arrives):
+            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        if self.plateau.halve():
+            self.engine.halve()
+        self.stopped = self.plateau.over or ""
+
+    def file_away(self) -> None:
+        """Log and checkpoint when it is time."""
+        if self.step % self.plan.log_every == 0 and self.counted:
+            self.files.log.append(
+                event="train", step=self.step, total=self.total, seconds=round(self.seconds, 3), **self.peek()
+            )
+        if self.step % (self.plan.checkpoint_every or self.every) == 0 or self.stopped:
+            self.save()
+
+    def peek(self) -> dict[str, float]:
+        """Mean training terms so far, without starting anew."""
+        counted, terms = self.counted, self.means()
+        self.counted = counted
+        return terms
+
+    def save(self) -> None:
+        """Write a checkpoint from which the run goes on with the same bits."""
+        if self.files.path is None:
+            return
+        tensors = self.engine.state() | {f"best.{name}": value for name, value in self.best.items()}
+        if self.counted:
+            tensors["sums"] = self.sums["terms"]
+        if not all(value.isfinite().all() for value in tensors.values() if value.is_floating_point()):
+            raise NonFinite(
+                f"a weight became NaN or infinite at step {self.step - 1} although its loss was finite; the last good "
+                "state is kept on disk, lower the learning rate or set clip="
+            )
+        self.files.checkpoint(tensors, self.scalars())
+
+    def scalars(self) -> dict[str, Any]:
+        """The part of the state that is not tensors."""
+        return {
+            "step": self.step, "total": self.total, "seconds": self.seconds, "stopped": self.stopped,
+            "precision": self.precision, "lr": self.engine.lr, "plateau": dict(vars(self.plateau)),
+            "history": self.history, "counted": self.counted, "names": self.names if self.counted else [],
+        }  # fmt: skip
+
+    def resume(self) -> None:
+        """Take up the state of an earlier attempt, if there is one."""
+        found = self.files.load()
+        if found is None:
+            return
+        tensors, state = found
+        self.engine.restore(tensors, state["lr"])
+        self.best = {name[5:]: value for name, value in tensors.items() if name.startswith("best.")}
+        self.step, self.seconds, self.stopped = state["step"], state["seconds"], state["stopped"]
+        self.history, self.counted, self.names = state["history"], state["counted"], state["names"]
+        if self.counted:
+            self.sums = {"terms": tensors["sums"].to(self.engine.device)}
+        vars(self.plateau).update(state["plateau"])
+        self.files.log.rewind(self.step)
+
+    def finish(self) -> Fit:
+        """Put the weights that were asked for into the model and leave them in the folder."""
+        self.stopped = self.stopped or "budget spent"
+        if not self.files.finished:
+            self.save()
+        if self.plan.keep == "best" and self.best:
+            self.model.load_state_dict(self.best)
+        self.files.finish(self.model, self.step, self.stopped)
+        best = self.best or {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        return Fit(
+            self.model, self.objective, self.history, best, self.plateau.best_step, self.step,
+            self.stopped, self.precision, self.seconds, self.files.path,
+        )  # fmt: skip
+
+
+class Inner:
+    """What a remedy may do ahead of a step (`remedies.Inner`); extra batches are drawn reproducibly."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop, self.model, self.count = loop, loop.model, 0
+
+    def batch(self) -> Tensor:
+        """A fresh training batch (B, *X)."""
+        self.count += 1
+        return self.loop.train.take(self.loop.order.extra(self.loop.step, self.count), self.loop.engine.device)
+
+    def loss(self, x: Tensor) -> Tensor:
+        """The whole objective on a batch, (B,) nats."""
+        return torch.stack(list(self.loop.engine.terms(x).values())).sum(0)
+
+    def step(self, loss: Tensor, *parts: str) -> None:
+        """One optimiser step that moves only the parts named."""
+        self.loop.engine.move(loss.mean(), self.loop.engine.parts - set(parts))
+
+
+def check_range(model: Any, data: DataSet) -> None:
+    """Refuse a decoder that does not describe the data, and values that its likelihood has no probability for."""
+    with evaluation(model, 0):
+        one = draw(model, data.train.take(torch.arange(2), next(model.parameters(), torch.empty(0)).device))
+    low, high = data.train.range
+    if is_bernoulli(one.px) and (low < 0 or high > 1):
+        raise BadInput(
+            f"the model's Bernoulli likelihood needs values between 0 and 1, but the data have {low:g} to {high:g}; "
+            "divide them by their largest value, or give the VAE read_x=FixedGaussian(...)"
+        )
+
+
+def scores(model: Any, objective: Objective, part: Part, plan: Settings, engine: Any) -> dict[str, float]:
+    """Mean distortion, KL and score of a part (see `Objective.score`), nats; the noise is the same every time."""
+    totals = torch.zeros(3, dtype=torch.float64)
+    with evaluation(nn.ModuleList([model, objective]), derive(plan.seed, "validation")), engine.autocast():
+        for indices in even_pieces(len(part), plan.batch_size):
+            one = draw(model, part.take(indices, engine.device))
+            values = (-one.log_px.mean(0), one.kl.sum(1), objective.score(one, model))
+            totals += torch.stack([value.double().sum() for value in values]).cpu()
+    if not totals.isfinite().all():
+        raise WorkFailed(
+            "the validation score is NaN or infinite although the training loss is finite; "
+            "lower the learning rate or set clip="
+        )
+    return dict(zip(("distortion", "rate", "score"), (totals / len(part)).tolist(), strict=True))

@@ -1,0 +1,21 @@
+"""Encoders and decoders: plain modules, none of which is needed to use the rest of the package."""
+
+from uncollapse.nets.autoregressive import Autoregressive
+from uncollapse.nets.build import build_vae, decoders, encoders
+from uncollapse.nets.conv import ConvDecoder, ConvEncoder
+from uncollapse.nets.mlp import MLPDecoder, MLPEncoder
+from uncollapse.nets.pixelcnn import PixelCNN
+from uncollapse.nets.resnet import ResNetEncoder
+
+__all__ = [
+    "Autoregressive",
+    "ConvDecoder",
+    "ConvEncoder",
+    "MLPDecoder",
+    "MLPEncoder",
+    "PixelCNN",
+    "ResNetEncoder",
+    "build_vae",
+    "decoders",
+    "encoders",
+]

@@ -1,0 +1,94 @@
+"""Multi-layer perceptrons for vectors and, flattened, for images."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor, nn
+
+from uncollapse.errors import BadInput
+from uncollapse.nets.shapes import activation_of, check_latent, check_shape, numel, whole
+
+__all__ = ["MLPDecoder", "MLPEncoder"]
+
+
+class MLPEncoder(nn.Module):
+    """Fully connected encoder.
+
+    Arguments:
+        shape: shape X of one observation; it is flattened.
+        latent: D.
+        hidden: widths of the hidden layers; none gives a linear encoder.
+        activation: "relu", "elu", "gelu", "leaky_relu", "silu", "softplus" or "tanh".
+
+    Attributes:
+        trunk: module from x (B, *X) to features (B, F); a hybrid critic may share it.
+        head: linear layer from features to mean and log-variance (B, 2D).
+        features: F.
+
+    Raises:
+        ShapeError, BadInput: when an argument makes no sense.
+
+    Example:
+        >>> MLPEncoder((1, 8, 8), latent=4)(torch.zeros(3, 1, 8, 8)).shape
+        torch.Size([3, 8])
+    """
+
+    def __init__(
+        self, shape: Sequence[int], latent: int, hidden: Sequence[int] = (512, 512), activation: str = "relu"
+    ) -> None:
+        super().__init__()
+        widths = [numel(check_shape(shape, "MLPEncoder")), *check_hidden(hidden)]
+        self.features = widths[-1]
+        self.trunk = nn.Sequential(nn.Flatten(), *layers(widths, activation))
+        self.head = nn.Linear(self.features, 2 * check_latent(latent))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mean and log-variance (B, 2D) of x (B, *X)."""
+        out: Tensor = self.head(self.trunk(x))
+        return out
+
+
+class MLPDecoder(nn.Module):
+    """Fully connected decoder.
+
+    Arguments:
+        shape: shape X of one observation.
+        latent: D.
+        hidden: widths of the hidden layers; none gives a linear decoder.
+        activation: as for `MLPEncoder`.
+
+    Raises:
+        ShapeError, BadInput: when an argument makes no sense.
+
+    Example:
+        >>> MLPDecoder((16,), latent=4, hidden=(8,))(torch.zeros(3, 4)).shape
+        torch.Size([3, 16])
+    """
+
+    def __init__(
+        self, shape: Sequence[int], latent: int, hidden: Sequence[int] = (512, 512), activation: str = "relu"
+    ) -> None:
+        super().__init__()
+        self.shape = check_shape(shape, "MLPDecoder")
+        widths = [check_latent(latent), *check_hidden(hidden)]
+        self.body = nn.Sequential(*layers(widths, activation))
+        self.head = nn.Linear(widths[-1], numel(self.shape))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Logits or means (B, *X) for z (B, D)."""
+        out: Tensor = self.head(self.body(z))
+        return out.unflatten(1, self.shape)
+
+
+def check_hidden(hidden: Any) -> list[int]:
+    """The widths as a list of positive whole numbers."""
+    if isinstance(hidden, str) or not isinstance(hidden, Sequence) or not all(map(whole, hidden)):
+        raise BadInput(f"hidden should be a list of layer widths such as (512, 512), got {hidden!r}")
+    return list(hidden)
+
+
+def layers(widths: Sequence[int], activation: str) -> list[nn.Module]:
+    """Linear layers with an activation after each."""
+    activation_of(activation)
+    return [part for a, b in pairwise(widths) for part in (nn.Linear(a, b), activation_of(activation))]

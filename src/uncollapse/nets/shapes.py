@@ -1,0 +1,82 @@
+"""What networks ask of the shapes and settings that they are built with."""
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from uncollapse.errors import BadInput, ShapeError
+
+__all__ = ["activation_of", "check_latent", "check_shape", "image_shape"]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "leaky_relu": nn.LeakyReLU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "tanh": nn.Tanh,
+}
+
+
+def activation_of(name: str) -> nn.Module:
+    """A fresh activation by its name.
+
+    Raises:
+        BadInput: for an unknown name.
+
+    Example:
+        >>> activation_of("elu")
+        ELU(alpha=1.0)
+    """
+    if name not in ACTIVATIONS:
+        raise BadInput(f"activation should be one of {', '.join(ACTIVATIONS)}, got {name!r}")
+    return ACTIVATIONS[name]()
+
+
+def check_shape(shape: Sequence[int], user: str) -> tuple[int, ...]:
+    """The shape of one observation as a tuple of positive whole numbers.
+
+    Raises:
+        ShapeError: when it is empty or holds anything else.
+    """
+    if not isinstance(shape, Sequence) or isinstance(shape, str) or not shape or not all(map(whole, shape)):
+        raise ShapeError(f"{user} expects the shape of one observation, such as (1, 28, 28) or (16,), got {shape!r}")
+    return tuple(int(size) for size in shape)
+
+
+def image_shape(shape: Sequence[int], user: str) -> tuple[int, int, int]:
+    """Channels, height and width of an image.
+
+    Raises:
+        ShapeError: when the observation is not an image.
+    """
+    checked = check_shape(shape, user)
+    if len(checked) != 3:
+        raise ShapeError(
+            f"{user} expects images of shape (channels, height, width), got {checked}; "
+            "add a channel dimension, or take an MLP for data that are not images"
+        )
+    return checked
+
+
+def check_latent(latent: int) -> int:
+    """The latent dimension D.
+
+    Raises:
+        BadInput: when it is not a positive whole number.
+    """
+    if not whole(latent):
+        raise BadInput(f"latent should be a positive whole number of dimensions, got {latent!r}")
+    return latent
+
+
+def whole(value: object) -> bool:
+    """Whether the value is a positive whole number."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def numel(shape: Sequence[int]) -> int:
+    """How many numbers one observation holds."""
+    return math.prod(shape)

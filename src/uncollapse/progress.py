@@ -1,0 +1,31 @@
+"""A progress bar for one run."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["shown"]
+
+Report = Callable[[int, int, dict[str, Any]], None]
+
+
+@contextmanager
+def shown(progress: bool | Report, total: int) -> Iterator[Report]:
+    """A function to report (step, total, last record) to: a rich bar, the caller's own, or nothing."""
+    if callable(progress):
+        yield progress
+    elif not progress:
+        yield lambda step, total, record: None
+    else:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns) as bar:
+            task = bar.add_task("training", total=total)
+
+            def report(step: int, total: int, record: dict[str, Any]) -> None:
+                score = record.get("valid", {}).get("score")
+                note = "training" if score is None else f"training, validation {score:.2f} nats"
+                bar.update(task, completed=step, description=note)
+
+            yield report

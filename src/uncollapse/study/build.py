@@ -1,0 +1,108 @@
+"""From the plain values of a run to data, networks and remedies."""
+
+import difflib
+import inspect
+from typing import Any
+
+import torch
+
+from uncollapse import nets, remedies, schedules
+from uncollapse.data import DataSet, load
+from uncollapse.draw import VAE
+from uncollapse.errors import BadInput, ShapeError
+from uncollapse.objective import Objective
+from uncollapse.plan import derive
+from uncollapse.study.spec import Run
+
+__all__ = ["build", "load_data", "remedy_names"]
+
+SCHEDULES = {"constant": schedules.Constant, "linear": schedules.Linear, "cyclical": schedules.Cyclical}
+
+
+def load_data(run: Run, data_dir: str | None = None) -> DataSet:
+    """The data set of a run."""
+    if not run.data_name:
+        raise BadInput("data needs a name, such as digits; `uncollapse data list` shows all")
+    try:
+        return load(run.data_name, data_dir=data_dir, **run.data_options)
+    except TypeError as error:
+        raise BadInput(f"data {run.data_name!r} does not take these options: {error}") from error
+
+
+def build(run: Run, data: DataSet) -> tuple[VAE, Objective]:
+    """Model and objective of a run; weights are drawn from the run's seed.
+
+    Raises:
+        BadInput: for a name or an argument that does not exist, with the nearest right one.
+    """
+    spec = run.model
+    with torch.random.fork_rng():
+        torch.manual_seed(derive(run.seed, "weights"))
+        likelihood = spec.likelihood or data.likelihood_setting
+        model = nets.build_vae(spec.encoder, spec.decoder, data.shape, spec.latent, likelihood)
+        context = {"shape": data.shape, "latent": spec.latent, "features": trunk_features(model, data)}
+        return model, Objective([build_remedy(one, context) for one in run.remedies])
+
+
+def trunk_features(model: VAE, data: DataSet) -> int | None:
+    """Width of the encoder's last features before its head, or None when it has no trunk."""
+    trunk = getattr(model.encoder, "trunk", None)
+    if trunk is None:
+        return None
+    training = trunk.training
+    with torch.no_grad():
+        features = trunk.eval()(data.train.take(torch.arange(2)))
+    trunk.train(training)
+    return int(features.flatten(1).shape[1])
+
+
+def remedy_names() -> list[str]:
+    """Names that a study may use."""
+    found = {name: getattr(remedies, name) for name in remedies.__all__}
+    kinds = {name: one for name, one in found.items() if inspect.isclass(one) and issubclass(one, remedies.Remedy)}
+    return [name for name, one in kinds.items() if one is not remedies.Remedy]
+
+
+def build_remedy(spec: str | dict[str, Any], context: dict[str, Any]) -> remedies.Remedy:
+    """One remedy from `Name` or `{Name: {argument: value}}`.
+
+    Arguments named shape, latent and features are filled in from the model and the data when not given.
+    """
+    if isinstance(spec, str):
+        spec = {spec: {}}
+    if len(spec) != 1:
+        raise BadInput(f"a remedy is written as {{Name: {{argument: value}}}}, got {spec!r}")
+    name, arguments = next(iter(spec.items()))
+    if name not in remedy_names():
+        near = difflib.get_close_matches(name, remedy_names(), 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(remedy_names())}"
+        raise BadInput(f"there is no remedy {name!r}; {hint}")
+    kind = getattr(remedies, name)
+    takes = inspect.signature(kind).parameters
+    for argument in arguments or {}:
+        if argument not in takes:
+            near = difflib.get_close_matches(argument, takes, 1)
+            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(takes)}"
+            raise BadInput(f"{name} has no argument {argument!r}; {hint}")
+    filled = {key: value for key, value in context.items() if key in takes and value is not None}
+    return construct(kind, {**filled, **{key: scheduled(value) for key, value in (arguments or {}).items()}})
+
+
+def construct(kind: Any, arguments: dict[str, Any]) -> remedies.Remedy:
+    """The remedy, with a wrong or missing argument as one sentence."""
+    try:
+        made: remedies.Remedy = kind(**arguments)
+        return made
+    except (TypeError, ShapeError) as error:
+        raise BadInput(f"{kind.__name__} cannot be made of {arguments!r}: {error}") from error
+
+
+def scheduled(value: Any) -> Any:
+    """`{linear: {start: 0, end: 1, over: 100}}` as a schedule; anything else as it is."""
+    if isinstance(value, dict) and len(value) == 1 and next(iter(value)) in SCHEDULES:
+        name, arguments = next(iter(value.items()))
+        try:
+            return SCHEDULES[name](**arguments)
+        except TypeError as error:
+            raise BadInput(f"the schedule {name} cannot be made of {arguments!r}: {error}") from error
+    return value

@@ -1,0 +1,169 @@
+"""Run a study: skip what is done, resume what is half done, survive the death of a worker."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from uncollapse.data import DataSet
+from uncollapse.errors import UncollapseError, WorkFailed
+from uncollapse.resume import progress_of
+from uncollapse.store import read_json, write_json, write_text
+from uncollapse.study.build import build, load_data
+from uncollapse.study.config import dump_study
+from uncollapse.study.engine import Engine
+from uncollapse.study.spec import Run, Study
+from uncollapse.study.work import execute, finished
+
+__all__ = ["Job", "Watcher", "plan", "run_study", "status"]
+
+TRIES = 3  #: times that a run is started when its worker dies under it
+
+
+@dataclass
+class Job:
+    """One run of a study and its folder.
+
+    Attributes:
+        run, folder: what and where.
+        state: "waiting", "running", "half done", "done" or "failed".
+        note: the error of a failed run.
+    """
+
+    run: Run
+    folder: Path
+    state: str = "waiting"
+    note: str = ""
+    tries: int = field(default=0)
+
+    @property
+    def label(self) -> str:
+        """Arm and seed."""
+        return f"{self.run.arm}, seed {self.run.seed}"
+
+    def progress(self) -> dict[str, Any]:
+        """The last line of the run's log."""
+        return progress_of(self.folder)
+
+
+class Watcher(Protocol):
+    """Is told what happens; a live display, say."""
+
+    def __call__(self, jobs: list[Job]) -> None:
+        """Called at every change and about twice a second."""
+        ...
+
+
+def plan(study: Study, folder: Path, data_dir: str | None = None) -> list[Job]:
+    """The jobs of a study with their present state; nothing is written.
+
+    Raises:
+        BadInput: when a data set, a network or a remedy cannot be built, before any work is done.
+    """
+    sets: dict[str, DataSet] = {}
+    jobs, built = [], set()
+    for run in study.runs():
+        key = repr(run.data)
+        if key not in sets:
+            sets[key] = load_data(run, data_dir)
+        if run.arm not in built:
+            build(run, sets[key])
+            built.add(run.arm)
+        jobs.append(Job(run, folder / run.hash(sets[key].fingerprint)))
+    for job in jobs:
+        job.state, job.note = state_of(job.folder)
+    return jobs
+
+
+def state_of(folder: Path) -> tuple[str, str]:
+    """What the files of a run folder say, and the error of a failed run."""
+    if finished(folder) is not None:
+        return "done", ""
+    if (folder / "failed.json").exists():
+        return "failed", str(read_json(folder / "failed.json").get("error", ""))
+    return ("half done", "") if (folder / "checkpoint.safetensors").exists() else ("waiting", "")
+
+
+def status(study: Study, folder: Path, data_dir: str | None = None) -> list[Job]:
+    """The same as `plan`, by the name that users know."""
+    return plan(study, folder, data_dir)
+
+
+def run_study(
+    study: Study,
+    folder: Path,
+    engine: Engine,
+    data_dir: str | None = None,
+    watch: Callable[[list[Job]], None] | None = None,
+) -> list[Job]:
+    """Do all runs of a study that are not done.
+
+    Arguments:
+        study: what to run.
+        folder: of the study; one folder a run is made in it.
+        engine: where to run.
+        data_dir: where data files are looked for.
+        watch: told at every change and about twice a second.
+
+    Returns:
+        All jobs, each done or failed; a failed one does not stop the others.
+    """
+    jobs = plan(study, folder, data_dir)
+    write_text(folder / "study.yaml", dump_study(study))
+    show = watch or (lambda jobs: None)
+    pending: dict[Future[Any], Job] = {}
+    for job in jobs:
+        if job.state != "done":
+            start(job, engine, data_dir, pending)
+    while pending:
+        show(jobs)
+        finished_now, _ = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+        for future in finished_now:
+            settle(future, pending.pop(future), engine, data_dir, pending)
+        for job in pending.values():
+            if job.state == "waiting" and (job.folder / "fit.json").exists():
+                job.state = "running"
+    show(jobs)
+    return jobs
+
+
+def start(job: Job, engine: Engine, data_dir: str | None, pending: dict[Future[Any], Job]) -> None:
+    """Submit a job."""
+    job.tries += 1
+    job.state = "waiting"
+    pending[engine.submit(work, job.run, job.folder, data_dir)] = job
+
+
+def settle(
+    future: "Future[Any]", job: Job, engine: Engine, data_dir: str | None, pending: dict["Future[Any]", Job]
+) -> None:
+    """Take in the end of a job; one whose worker died is submitted again."""
+    error = future.exception()
+    if error is None:
+        job.state, job.note = "done", ""
+    elif engine.died(error) and job.tries < TRIES:
+        start(job, engine, data_dir, pending)
+    else:
+        job.state = "failed"
+        job.note = f"its worker died {job.tries} times" if engine.died(error) else str(error)
+        try:
+            write_json(job.folder / "failed.json", {"error": job.note})
+        except WorkFailed as unwritten:
+            job.note += f" ({unwritten})"
+
+
+def work(run: Run, folder: Path, data_dir: str | None) -> str:
+    """What a worker does; errors are sent back as plain sentences."""
+    if os.environ.get("OMP_NUM_THREADS") == "1":
+        import torch
+
+        torch.set_num_threads(1)
+    try:
+        execute(run, folder, data_dir)
+    except UncollapseError as error:
+        raise WorkFailed(str(error)) from None
+    except KeyboardInterrupt:
+        raise WorkFailed("interrupted; run again to resume") from None
+    return folder.name

@@ -1,0 +1,57 @@
+"""One word for the state of a posterior, with the numbers it rests on."""
+
+from dataclasses import dataclass, field
+
+from uncollapse.metrics import ActiveUnits, Bracket, Estimate
+
+__all__ = ["Verdict", "verdict"]
+
+NOTHING = 0.1  #: nats of information below which a model, and of effect below which a decoder, has none
+EMPTY_RATE = 0.5  #: nats of KL below which a posterior sits on the prior
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A word and its reasons.
+
+    Attributes:
+        word: healthy, partial collapse, collapsed, off-prior collapse, decoder ignores z or prior hole.
+        reasons: sentences with the numbers.
+    """
+
+    word: str
+    reasons: list[str] = field(default_factory=list)
+
+
+def verdict(kl: Estimate, bracket: Bracket, units: ActiveUnits, gap: Estimate | None = None) -> Verdict:
+    r"""Judge a posterior by its information, not by its KL.
+
+    Arguments:
+        kl: mean KL(q(z|x)||p(z)), nats.
+        bracket: lower and upper bound of the mutual information, nats.
+        units: active units with their spectrum.
+        gap: mean loss of log p(x|z) when z is shuffled between the examples, nats; None when there is no decoder.
+
+    The KL in excess of the upper bound, KL(m||p) for the moment-matched Gaussian m of the aggregate posterior, is
+    a lower bound of KL(q(z)||p(z)): a prior hole is declared when it exceeds 1 nat and the information.
+    """
+    size = len(units.spectrum)
+    lower, upper, excess = float(bracket.lower), float(bracket.upper), float(kl) - float(bracket.upper)
+    facts = [
+        f"information between {lower:.2f} and {upper:.2f} nats (ceiling log N = {bracket.ceiling:.2f})",
+        f"KL {float(kl):.2f} nats",
+        f"{int(units)} of {size} latents active",
+    ]
+    if lower < NOTHING + 2 * float(bracket.lower.se):
+        word = "collapsed" if float(kl) < EMPTY_RATE else "off-prior collapse"
+        if upper > 1:
+            facts.append(f"the upper bound of {upper:.2f} nats leaves room; more examples would narrow it")
+    elif gap is not None and float(gap) < NOTHING + 2 * float(gap.se):
+        word = "decoder ignores z"
+        facts.append(f"shuffling z between inputs costs the likelihood {float(gap):.2f} nats")
+    elif excess > max(1.0, lower):
+        word = "prior hole"
+        facts.append(f"at least {excess:.2f} nats of KL separate the aggregate posterior from the prior")
+    else:
+        word = "healthy" if int(units) == size else "partial collapse"
+    return Verdict(word, facts)
