@@ -131,9 +131,9 @@ def study_table(
     """
     from uncollapse import report
 
-    spec, folder = find_study(study, None, out)
-    _, results = report.load_results(folder, spec.header())
-    rows = report.rows(results, spec.header()["arms"], seeds=spec.seeds)
+    _, folder = find_study(study, None, out)
+    header, results = results_of(folder)
+    rows = report.rows(results, header["arms"], seeds=header["seeds"])
     writers = {"csv": report.to_csv, "latex": report.to_latex, "json": report.to_json, "markdown": report.to_markdown}
     if form == "rich":
         console().print(report.to_rich(rows))
@@ -151,8 +151,11 @@ def study_report(
 
     Example: `uncollapse study report runs/demo --page page.html`
     """
-    spec, folder = find_study(study, None, out)
-    typer.echo(f"page: {write_page(spec, folder, page, f'uncollapse study run {study}')}")
+    from uncollapse import report
+
+    _, folder = find_study(study, None, out)
+    header, results = results_of(folder)
+    typer.echo(f"page: {report.write(header, results, page or folder / 'report.html')}")
 
 
 @data_app.command("list")
@@ -211,25 +214,29 @@ def run_and_report(
     count = min(workers or cores(), len(spec.runs()))
     screen = console()
     with stoppable(), live(screen) as watch, local_engine(count) as engine:
-        jobs = run_study(spec, folder, engine, None if data_dir is None else str(data_dir), watch)
+        jobs = run_study(spec, folder, engine, None if data_dir is None else str(data_dir), watch, command)
     failed = [job for job in jobs if job.state == "failed"]
     if len(failed) < len(jobs):
-        _, results = report.load_results(folder, spec.header())
-        screen.print(report.to_rich(report.rows(results, spec.header()["arms"], seeds=spec.seeds)))
-        screen.print(f"page: {write_page(spec, folder, None, command)}", soft_wrap=True)
+        header, results = results_of(folder)
+        screen.print(report.to_rich(report.rows(results, header["arms"], seeds=header["seeds"])))
+        screen.print(f"page: {report.write(header, results, folder / 'report.html')}", soft_wrap=True)
     if failed:
         reasons = "; ".join(f"{job.label}: {job.note}" for job in failed)
         raise WorkFailed(f"{len(failed)} of {len(jobs)} runs failed ({reasons}); run the same command to try again")
 
 
-def write_page(spec: Any, folder: Path, page: Path | None, command: str) -> Path:
-    """Write the page from the result files of a study."""
+def results_of(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Header and results of a study folder; what had to be left out is said on the error stream."""
     from uncollapse import report
+    from uncollapse.store import read_json
 
-    header, results = report.load_results(folder, spec.header(command))
-    target = page or folder / "report.html"
-    report.write(header, results, target)
-    return target
+    mark = folder / "study.json"
+    if not mark.exists():
+        raise BadInput(f"{folder} holds no study yet; `uncollapse study run` makes one")
+    header, results = report.load_results(folder, read_json(mark))
+    for remark in header.get("remarks", []):
+        typer.secho(f"note: {remark}", fg="yellow", err=True)
+    return header, results
 
 
 def find_study(study: str, overrides: list[str] | None, out: Path | None) -> tuple[Any, Path]:

@@ -136,7 +136,7 @@ def observation(raw: Any) -> Tensor:
 
 def is_bernoulli(px: Distribution) -> bool:
     """Whether a likelihood is one of binary observations, however it is wrapped."""
-    support = px.support
+    support: Any = px.support
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     return support is constraints.boolean

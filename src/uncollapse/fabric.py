@@ -165,7 +165,7 @@ def accelerator_of(device: str) -> tuple[str, Any]:
     kind, _, number = device.partition(":")
     if kind not in {"auto", "cpu", "cuda", "mps"} or (number and not number.isdigit()):
         raise BadInput(f"device should be auto, cpu, cuda, cuda:N or mps, got {device!r}")
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    there: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     if kind in there and not there[kind]():
         raise BadInput(f"device {device!r} is not available on this machine; use device='auto' or 'cpu'")
     return kind, [int(number)] if number else 1

@@ -12,7 +12,17 @@ from torch import Tensor
 
 from uncollapse.errors import ShapeError
 
-__all__ = ["Moments", "gaussian_kl", "info_nce", "log_mean_exp", "merge_moments", "moments", "pairwise_log_prob"]
+__all__ = [
+    "GaussianColumns",
+    "Moments",
+    "gaussian_columns",
+    "gaussian_kl",
+    "info_nce",
+    "log_mean_exp",
+    "merge_moments",
+    "moments",
+    "pairwise_log_prob",
+]
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -64,16 +74,44 @@ def pairwise_log_prob(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
             f"got {tuple(z.shape)}, {tuple(mean.shape)} and {tuple(scale.shape)}"
         )
     out = torch.promote_types(z.dtype, torch.float32)
-    exact = torch.float32 if z.device.type == "mps" else torch.float64  # MPS has no float64
-    with torch.autocast(z.device.type, enabled=False):
-        z, mean, scale = z.to(exact), mean.to(exact), scale.to(exact)
+    return gaussian_columns(mean, scale).log_prob(z).to(out)
+
+
+class GaussianColumns(NamedTuple):
+    """The right-hand side of `pairwise_log_prob`, to be used for many chunks of points.
+
+    Attributes:
+        shift: (D,), the mean of the means.
+        right: (2D, M), what the points are multiplied by.
+        constant: (M,).
+    """
+
+    shift: Tensor
+    right: Tensor
+    constant: Tensor
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density of points (B, D) under every Gaussian, (B, M) nats, in float64."""
+        with torch.autocast(z.device.type, enabled=False):
+            z = z.to(self.shift.dtype) - self.shift
+            return torch.addmm(self.constant, torch.cat([z.square(), z], 1), self.right)
+
+
+def gaussian_columns(mean: Tensor, scale: Tensor) -> GaussianColumns:
+    """Prepare M diagonal Gaussians, means and standard deviations (M, D), for `GaussianColumns.log_prob`.
+
+    Example:
+        >>> gaussian_columns(torch.zeros(3, 2), torch.ones(3, 2)).log_prob(torch.zeros(1, 2)).shape
+        torch.Size([1, 3])
+    """
+    exact = torch.float32 if mean.device.type == "mps" else torch.float64  # MPS has no float64
+    with torch.autocast(mean.device.type, enabled=False):
+        mean, scale = mean.to(exact), scale.to(exact)
         shift = mean.detach().mean(0)
-        z, mean = z - shift, mean - shift
+        mean = mean - shift
         precision = scale.pow(-2)
-        constant = -0.5 * ((precision * mean.square()).sum(1) + z.shape[1] * LOG_2PI) - scale.log().sum(1)
-        left = torch.cat([z.square(), z], 1)
-        right = torch.cat([-0.5 * precision, precision * mean], 1)
-        return torch.addmm(constant, left, right.T).to(out)
+        constant = -0.5 * ((precision * mean.square()).sum(1) + mean.shape[1] * LOG_2PI) - scale.log().sum(1)
+        return GaussianColumns(shift, torch.cat([-0.5 * precision, precision * mean], 1).T, constant)
 
 
 def info_nce(scores: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Data that need no file: scikit-learn's digits and the Gaussian mixture of the Forget-me-not report."""
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -10,6 +9,11 @@ from uncollapse.data.tensors import from_tensors
 from uncollapse.errors import BadInput
 
 __all__ = ["digits", "gaussian_mixture"]
+
+ALPAYDIN = "Alpaydin, Kaynak, 1998, Optical Recognition of Handwritten Digits, https://archive.ics.uci.edu/dataset/80"
+MENON = (
+    "Menon, Blei, Vondrick, 2022, Forget-me-not!, https://arxiv.org/abs/2207.09535; mixture of its re-implementation"
+)
 
 
 def digits(seed: int = 0, binarise: str = "dynamic") -> DataSet:
@@ -39,6 +43,8 @@ def digits(seed: int = 0, binarise: str = "dynamic") -> DataSet:
         fractions=(1257 / 1797, 180 / 1797, 360 / 1797),
         classes=[str(digit) for digit in range(10)],
         seed=seed,
+        citation=ALPAYDIN,
+        licence="CC BY 4.0",
     )
 
 
@@ -75,5 +81,15 @@ def gaussian_mixture(
     deviation = np.sqrt(generator.uniform(0, 8, (classes, 1)))
     y = np.arange(size) % classes
     x = mean[y] + deviation[y] * generator.standard_normal((size, dimension))
-    settings: dict[str, Any] = {"likelihood": "gaussian", "scale": math.sqrt(0.5), "fractions": (0.81, 0.09, 0.1)}
-    return from_tensors(x, y, name="gaussian-mixture", classes=[str(k) for k in range(classes)], seed=seed, **settings)
+    return from_tensors(
+        x,
+        y,
+        name="gaussian-mixture",
+        likelihood="gaussian",
+        scale=math.sqrt(0.5),
+        fractions=(0.81, 0.09, 0.1),
+        classes=[str(k) for k in range(classes)],
+        seed=seed,
+        citation=MENON,
+        licence="none needed",
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.data.arrays import read_file
-from uncollapse.data.builtin import digits, gaussian_mixture
+from uncollapse.data.builtin import ALPAYDIN, MENON, digits, gaussian_mixture
 from uncollapse.data.dataset import DataSet
 from uncollapse.data.mnist import EMNIST, FAMILY, Family
 from uncollapse.data.places import roots
@@ -46,10 +46,6 @@ class Entry:
     licence: str
 
 
-ALPAYDIN = "Alpaydin, Kaynak, 1998, Optical Recognition of Handwritten Digits, https://archive.ics.uci.edu/dataset/80"
-MENON = (
-    "Menon, Blei, Vondrick, 2022, Forget-me-not!, https://arxiv.org/abs/2207.09535; mixture of its re-implementation"
-)
 ABOUT: dict[str, tuple[str, tuple[int, ...], tuple[int, int, int], str, str]] = {
     "digits": (
         "handwritten digits in 17 grey levels; comes with scikit-learn",
@@ -148,10 +144,7 @@ def load(
             raise BadInput(f"unknown option {option!r} of data set {str(name)!r}; {hint(option, allowed)}")
     if "data_dir" in inspect.signature(maker).parameters:
         given["data_dir"] = data_dir
-    made = maker(seed=seed, **given)
-    if made.citation or str(name) not in ABOUT:
-        return made
-    return replace(made, citation=ABOUT[str(name)][3], licence=ABOUT[str(name)][4])
+    return maker(seed=seed, **given)
 
 
 def find(name: str | Path, options: dict[str, Any]) -> tuple[Callable[..., DataSet], dict[str, Any]]:

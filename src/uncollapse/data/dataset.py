@@ -85,7 +85,8 @@ class DataSet:
         """
         digest = hashlib.sha256(json.dumps([self.likelihood, float(self.scale)]).encode())
         for part in self.parts.values():
-            settings = [list(part.x.shape), str(part.x.dtype), float(part.divisor), part.binarise, part.seed]
+            seed = 0 if part.binarise == "none" else part.seed
+            settings = [list(part.x.shape), str(part.x.dtype), float(part.divisor), part.binarise, seed]
             digest.update(json.dumps(settings).encode())
             for stored in (part.x, part.y):
                 if stored is not None:

@@ -177,7 +177,8 @@ def tensor_of(value: Any, what: str) -> Tensor:
         return value.detach()
     if isinstance(value, np.ndarray) and value.dtype.kind in "buif":
         native = value.astype(value.dtype.newbyteorder("="), copy=False)
-        return torch.from_numpy(np.ascontiguousarray(native))
+        native = np.ascontiguousarray(native)
+        return torch.from_numpy(native if native.flags.writeable else native.copy())
     kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
     raise ShapeError(f"{what} should be a tensor or a numeric array, got {kind}")
 

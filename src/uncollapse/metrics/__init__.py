@@ -1,5 +1,36 @@
 """Measurements of posterior collapse that cannot be fooled: pure functions that return estimates."""
 
+from uncollapse.metrics import legacy
+from uncollapse.metrics.contrast import InfoNCE, infonce_bound
+from uncollapse.metrics.divergence import KL, kl
 from uncollapse.metrics.estimate import Estimate
+from uncollapse.metrics.information import Bracket, mutual_information
+from uncollapse.metrics.likelihood import NLL, nll
+from uncollapse.metrics.probes import knn_probe, linear_probe
+from uncollapse.metrics.samples import DensityCoverage, coverage, density, density_coverage, precision, recall
+from uncollapse.metrics.shuffle import shuffle_gap
+from uncollapse.metrics.units import ActiveUnits, active_units
 
-__all__ = ["Estimate"]
+__all__ = [
+    "KL",
+    "NLL",
+    "ActiveUnits",
+    "Bracket",
+    "DensityCoverage",
+    "Estimate",
+    "InfoNCE",
+    "active_units",
+    "coverage",
+    "density",
+    "density_coverage",
+    "infonce_bound",
+    "kl",
+    "knn_probe",
+    "legacy",
+    "linear_probe",
+    "mutual_information",
+    "nll",
+    "precision",
+    "recall",
+    "shuffle_gap",
+]

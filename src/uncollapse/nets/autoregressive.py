@@ -37,10 +37,10 @@ class Autoregressive(Distribution):
     """
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012  (the base class declares it so)
-    support = constraints.independent(constraints.boolean, 3)
+    support: Any = constraints.independent(constraints.boolean, 3)  # type: ignore[no-untyped-call]
 
     def __init__(self, network: nn.Module, context: Tensor, shape: tuple[int, int, int]) -> None:
-        self.network, self.context = network, context
+        self.network, self.context = network, precise(context)
         super().__init__(Size(context.shape[:1]), Size(shape), validate_args=False)
 
     def logits(self, value: Tensor) -> Tensor:
@@ -80,9 +80,7 @@ class Autoregressive(Distribution):
     @torch.no_grad()
     def _generate(self, lead: Size, choose: Callable[[Tensor], Tensor]) -> Tensor:
         full = lead + self.batch_shape + self.event_shape
-        x = self.context.new_zeros(full, dtype=torch.float32)
-        flat, context = self._fold(x, lead)
-        flat = flat.contiguous()
+        flat, context = self._fold(self.context.new_zeros(full), lead)
         channels, height, width = self.event_shape
         with evaluating(self.network):
             for row in range(height):
@@ -96,9 +94,9 @@ class Autoregressive(Distribution):
 
     def _lead(self, value: Tensor) -> Size:
         tail = self.batch_shape + self.event_shape
-        if value.ndim < 3 or value.shape[-3:] != self.event_shape:
-            raise ShapeError(f"the decoder describes images {tuple(self.event_shape)}, got {tuple(value.shape)}")
-        return torch.broadcast_shapes(value.shape, tail)[: -len(tail)]
+        if value.shape[-3:] != self.event_shape or (value.ndim > 3 and value.shape[-4] not in {1, tail[0]}):
+            raise ShapeError(f"the decoder describes images {tuple(tail)}, got {tuple(value.shape)}")
+        return value.shape[:-4]
 
     def _fold(self, value: Tensor, lead: Size) -> tuple[Tensor, Tensor]:
         value = value.to(self.context.dtype).expand(*lead, *self.batch_shape, *self.event_shape)

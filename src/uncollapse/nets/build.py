@@ -92,8 +92,8 @@ def make(
     kind: str, setting: Mapping[str, Any] | str, known: dict[str, Constructor], shape: Sequence[int], latent: int
 ) -> nn.Module:
     """One network from its setting."""
-    options = {} if isinstance(setting, str) else {str(key): value for key, value in setting.items() if key != "name"}
     constructor = known[pick(kind, name_of(setting), known)]
+    options = {} if isinstance(setting, str) else {str(key): value for key, value in setting.items() if key != "name"}
     allowed = options_of(constructor)
     for option in options:
         pick(f"option of {kind} {name_of(setting)!r}", option, allowed)

@@ -1,7 +1,7 @@
 """Plain convolutional encoder and its mirror."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -12,8 +12,8 @@ __all__ = ["SMALL", "ConvDecoder", "ConvEncoder"]
 
 SMALL: dict[str, Any] = {
     "widths": (16, 32, 32),
-    "kernels": (3, 4, 3),
-    "strides": (1, 2, 2),
+    "kernels": (4, 3, 3),
+    "strides": (2, 1, 2),
     "padding": (1, 1, 1),
     "hidden": 64,
 }
@@ -69,8 +69,7 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mean and log-variance (B, 2D) of x (B, C, H, W)."""
-        out: Tensor = self.head(self.trunk(x))
-        return out
+        return cast(Tensor, self.head(self.trunk(x)))
 
 
 class ConvDecoder(nn.Module):
@@ -116,8 +115,7 @@ class ConvDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Logits or means (B, C, H, W) for z (B, D); no sigmoid."""
-        out: Tensor = self.body(z)
-        return out
+        return cast(Tensor, self.body(z))
 
 
 Plan = list[tuple[int, int, int, int]]

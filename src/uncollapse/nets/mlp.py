@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import cast
 
 from torch import Tensor, nn
 
-from uncollapse.errors import BadInput
-from uncollapse.nets.shapes import activation_of, check_latent, check_shape, numel, whole
+from uncollapse.nets.shapes import activation_of, check_latent, check_shape, check_widths, numel
 
 __all__ = ["MLPDecoder", "MLPEncoder"]
 
@@ -38,15 +37,14 @@ class MLPEncoder(nn.Module):
         self, shape: Sequence[int], latent: int, hidden: Sequence[int] = (512, 512), activation: str = "relu"
     ) -> None:
         super().__init__()
-        widths = [numel(check_shape(shape, "MLPEncoder")), *check_hidden(hidden)]
+        widths = [numel(check_shape(shape, "MLPEncoder")), *check_widths(hidden, "hidden")]
         self.features = widths[-1]
         self.trunk = nn.Sequential(nn.Flatten(), *layers(widths, activation))
         self.head = nn.Linear(self.features, 2 * check_latent(latent))
 
     def forward(self, x: Tensor) -> Tensor:
         """Mean and log-variance (B, 2D) of x (B, *X)."""
-        out: Tensor = self.head(self.trunk(x))
-        return out
+        return cast(Tensor, self.head(self.trunk(x)))
 
 
 class MLPDecoder(nn.Module):
@@ -71,21 +69,13 @@ class MLPDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = check_shape(shape, "MLPDecoder")
-        widths = [check_latent(latent), *check_hidden(hidden)]
+        widths = [check_latent(latent), *check_widths(hidden, "hidden")]
         self.body = nn.Sequential(*layers(widths, activation))
         self.head = nn.Linear(widths[-1], numel(self.shape))
 
     def forward(self, z: Tensor) -> Tensor:
         """Logits or means (B, *X) for z (B, D)."""
-        out: Tensor = self.head(self.body(z))
-        return out.unflatten(1, self.shape)
-
-
-def check_hidden(hidden: Any) -> list[int]:
-    """The widths as a list of positive whole numbers."""
-    if isinstance(hidden, str) or not isinstance(hidden, Sequence) or not all(map(whole, hidden)):
-        raise BadInput(f"hidden should be a list of layer widths such as (512, 512), got {hidden!r}")
-    return list(hidden)
+        return cast(Tensor, self.head(self.body(z))).reshape(-1, *self.shape)
 
 
 def layers(widths: Sequence[int], activation: str) -> list[nn.Module]:

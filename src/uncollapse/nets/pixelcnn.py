@@ -10,9 +10,12 @@ from torch import Tensor, nn
 
 from uncollapse.errors import BadInput
 from uncollapse.nets.autoregressive import Autoregressive
-from uncollapse.nets.shapes import activation_of, check_latent, image_shape, whole
+from uncollapse.nets.shapes import activation_of, check_latent, check_widths, image_shape, whole
 
 __all__ = ["PixelCNN"]
+
+HE2019: dict[str, Any] = {"kernels": (7,) * 5 + (5,) * 4 + (3,) * 4, "norm": "batch", "skip": 3}
+SMALL: dict[str, Any] = {"channels": 24, "kernels": (7, 3, 3), "bottleneck": 16, "activation": "relu"}
 
 
 class PixelCNN(nn.Module):
@@ -27,14 +30,15 @@ class PixelCNN(nn.Module):
     Arguments:
         shape: (channels, height, width).
         latent: D.
-        channels: width of the residual stream, a multiple of the image's channels.
+        channels: width of the residual stream, at least the image's channels.
         kernels: odd kernel sizes, one a block; the first is the type A convolution.
-        bottleneck: width inside a block, a multiple of the image's channels.
+        bottleneck: width inside a block, at least the image's channels.
         latent_maps: feature maps that carry z.
         activation: "elu" as in the paper, or another one of `MLPEncoder`.
         norm: "none" or "batch". Batch normalisation makes the examples of a batch depend on each other in
             training, so per-example terms are only per-example in evaluation.
-        skip: a block also receives the output of `skip` blocks earlier through an extra 1x1 block; 0 for none.
+        skip: a block also receives the output of the block `skip` places back, through a bottleneck block of
+            its own; 0 for none.
 
     Raises:
         ShapeError: when the data are not images.
@@ -42,7 +46,7 @@ class PixelCNN(nn.Module):
 
     References:
         van den Oord, Kalchbrenner, Kavukcuoglu, 2016, https://arxiv.org/abs/1601.06759, section 3;
-        He, Spokoyny, Neubig, Berg-Kirkpatrick, 2019, https://arxiv.org/abs/1901.05534, appendix B.
+        He, Spokoyny, Neubig, Berg-Kirkpatrick, 2019, https://arxiv.org/abs/1901.05534.
 
     Example:
         >>> decoder = PixelCNN.small((1, 8, 8), latent=4)
@@ -74,14 +78,12 @@ class PixelCNN(nn.Module):
     @classmethod
     def he2019(cls, shape: Sequence[int], latent: int, **options: Any) -> "PixelCNN":
         """The decoder of He et al. 2019 for 28x28 images: 13 blocks with batch normalisation and skip blocks."""
-        kernels = (7,) * 5 + (5,) * 4 + (3,) * 4
-        return cls(shape, latent, **{"kernels": kernels, "norm": "batch", "skip": 3} | options)
+        return cls(shape, latent, **HE2019 | options)
 
     @classmethod
     def small(cls, shape: Sequence[int], latent: int, **options: Any) -> "PixelCNN":
         """For images of about 8x8; quick on a processor, yet strong enough to model digits without z."""
-        preset: dict[str, Any] = {"channels": 32, "kernels": (5, 3, 3, 3), "bottleneck": 16, "activation": "relu"}
-        return cls(shape, latent, **preset | options)
+        return cls(shape, latent, **SMALL | options)
 
     def forward(self, z: Tensor) -> Autoregressive:
         """p(x|z) for z (B, D): batch (B,), event (C, H, W)."""
@@ -94,8 +96,8 @@ class PixelCNN(nn.Module):
         layer, which are usually fewer than the examples.
         """
         columns = torch.cat([self.spread.weight.T, self.spread.bias.unsqueeze(0)])
-        basis = self.place(columns.unflatten(1, (self.latent_maps, *self.shape[1:]))).flatten(1)
-        return torch.addmm(basis[-1], z, basis[:-1]).unflatten(1, (-1, *self.shape[1:]))
+        basis = cast(Tensor, self.place(columns.reshape(-1, self.latent_maps, *self.shape[1:]))).flatten(1)
+        return torch.addmm(basis[-1], z, basis[:-1]).reshape(len(z), -1, *self.shape[1:])
 
 
 class Style(NamedTuple):
@@ -210,14 +212,14 @@ def check(
     groups: int, channels: int, kernels: Sequence[int], bottleneck: int, latent_maps: int, norm: str, skip: int
 ) -> None:
     """Refuse settings that do not fit each other."""
-    if not kernels or not all(whole(k) and k % 2 for k in kernels):
-        raise BadInput(f"kernels should be odd sizes, one a block, such as (7, 5, 3), got {kernels!r}")
+    if not check_widths(kernels, "kernels") or not all(k % 2 for k in kernels) or kernels[0] < 3:
+        raise BadInput(f"kernels should be odd sizes from 3, one a block, such as (7, 5, 3), got {kernels!r}")
     for name, width in {"channels": channels, "bottleneck": bottleneck}.items():
-        if not whole(width) or width % groups:
-            raise BadInput(f"{name} should be a positive multiple of the image's {groups} channel(s), got {width!r}")
+        if not whole(width) or width < groups:
+            raise BadInput(f"{name} should be at least the image's {groups} channel(s), got {width!r}")
     if not whole(latent_maps):
         raise BadInput(f"latent_maps should be a positive whole number, got {latent_maps!r}")
     if norm not in {"none", "batch"}:
         raise BadInput(f'norm should be "none" or "batch", got {norm!r}')
-    if skip and not 2 <= skip <= len(kernels):
+    if not isinstance(skip, int) or (skip and not 2 <= skip <= len(kernels)):
         raise BadInput(f"skip should be 0 or lie between 2 and the {len(kernels)} blocks, got {skip!r}")

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uncollapse.errors import BadInput
-from uncollapse.nets.shapes import check_latent, image_shape, whole
+from uncollapse.nets.shapes import check_latent, check_widths, image_shape, whole
 
 __all__ = ["ResNetEncoder"]
 
@@ -33,7 +33,7 @@ class ResNetEncoder(nn.Module):
         ShapeError, BadInput: when an argument makes no sense.
 
     References:
-        He, Spokoyny, Neubig, Berg-Kirkpatrick, 2019, https://arxiv.org/abs/1901.05534, appendix B.
+        He, Spokoyny, Neubig, Berg-Kirkpatrick, 2019, https://arxiv.org/abs/1901.05534.
 
     Example:
         >>> ResNetEncoder((1, 28, 28), latent=4, widths=(8, 8, 8), hidden=16)(torch.zeros(3, 1, 28, 28)).shape
@@ -45,8 +45,9 @@ class ResNetEncoder(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, width = image_shape(shape, "ResNetEncoder")
-        if isinstance(widths, str) or not widths or not all(map(whole, widths)) or not whole(hidden):
-            raise BadInput(f"widths and hidden should be positive whole numbers, got {widths!r} and {hidden!r}")
+        widths = check_widths(widths, "widths")
+        if not widths or not whole(hidden):
+            raise BadInput(f"ResNetEncoder needs at least one block and a width for hidden, got {widths}, {hidden!r}")
         blocks = [Residual(a, b) for a, b in zip([channels, *widths], widths, strict=False)]
         factor = 2 ** len(widths)
         rest = (-(-height // factor), -(-width // factor))

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
 from uncollapse.errors import BadInput, ShapeError
 
-__all__ = ["activation_of", "check_latent", "check_shape", "image_shape"]
+__all__ = ["activation_of", "check_latent", "check_shape", "check_widths", "image_shape", "numel", "whole"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -20,7 +21,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
-def activation_of(name: str) -> nn.Module:
+def activation_of(name: Any) -> nn.Module:
     """A fresh activation by its name.
 
     Raises:
@@ -30,12 +31,12 @@ def activation_of(name: str) -> nn.Module:
         >>> activation_of("elu")
         ELU(alpha=1.0)
     """
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         raise BadInput(f"activation should be one of {', '.join(ACTIVATIONS)}, got {name!r}")
     return ACTIVATIONS[name]()
 
 
-def check_shape(shape: Sequence[int], user: str) -> tuple[int, ...]:
+def check_shape(shape: Any, user: str) -> tuple[int, ...]:
     """The shape of one observation as a tuple of positive whole numbers.
 
     Raises:
@@ -46,7 +47,7 @@ def check_shape(shape: Sequence[int], user: str) -> tuple[int, ...]:
     return tuple(int(size) for size in shape)
 
 
-def image_shape(shape: Sequence[int], user: str) -> tuple[int, int, int]:
+def image_shape(shape: Any, user: str) -> tuple[int, int, int]:
     """Channels, height and width of an image.
 
     Raises:
@@ -75,6 +76,17 @@ def check_latent(latent: int) -> int:
 def whole(value: object) -> bool:
     """Whether the value is a positive whole number."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def check_widths(widths: Any, name: str) -> list[int]:
+    """The widths of some layers as a list of positive whole numbers.
+
+    Raises:
+        BadInput: when it is anything else.
+    """
+    if isinstance(widths, str) or not isinstance(widths, Sequence) or not all(map(whole, widths)):
+        raise BadInput(f"{name} should be a list of layer widths such as (64, 64), got {widths!r}")
+    return list(widths)
 
 
 def numel(shape: Sequence[int]) -> int:

@@ -6,15 +6,20 @@
 | `rate(kl)` | reshapes the KL | (B, D) to (B, D) nats |
 | `before_step(inner)` | works ahead of the main step, names the parts that it leaves alone | |
 | `after_step(model)` | moves the remedy's own state; the only place where it moves | |
+
+What `after_step` needs of the batch (keys for a queue, say), `term` hands over in an attribute that starts with an
+underscore, in training mode only; `after_step` takes it and clears it.
 """
 
-from typing import Any, Protocol
+import math
+from typing import Any, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
 
 from uncollapse.draw import Draw, Model
-from uncollapse.schedules import Schedule, arrival, as_schedule
+from uncollapse.errors import BadInput
+from uncollapse.schedules import Constant, Schedule, arrival, as_schedule
 
 __all__ = ["Inner", "Remedy"]
 
@@ -41,17 +46,25 @@ class Remedy(nn.Module):
     """Something against posterior collapse that plugs into any training loop.
 
     Arguments:
-        weight: a number or a schedule (a function of the step), multiplied with `term`.
+        weight: a number of at least 0 or a schedule (a function of the step), multiplied with `term`.
 
+    Raises:
+        BadInput: when the weight is negative, not finite, or neither a number nor a function.
+
+    A subclass says what the contract (`uncollapse.testing.check_remedy`) may expect of it in class attributes.
     The step counter is a plain number that travels in the state dict as `_extra_state`: reading a buffer
     on an accelerator would make the processor wait at every step.
     """
 
     sources: tuple[str, ...] = ()  #: how to cite the method, "Authors, Year, Title, link"
+    reaches_encoder: bool = True  #: whether the gradient of `term` or `rate` is meant to reach the encoder
+    draws_noise: bool = False  #: whether `term` draws random numbers of its own (augmentations, say)
 
     def __init__(self, weight: float | Schedule = 1.0) -> None:
         super().__init__()
         self.weight = as_schedule(weight)
+        if isinstance(self.weight, Constant):
+            at_least_zero("the weight of a remedy", self.weight.value)
         self.step = 0
 
     def forward(self, draw: Draw, model: Model) -> Tensor:
@@ -103,4 +116,35 @@ class Remedy(nn.Module):
 
     def extra_repr(self) -> str:
         """Shown by `print`."""
-        return f"weight={self.weight}"
+        return f"weight={shown(self.weight)}"
+
+
+def at_least_zero(what: str, value: float) -> float:
+    """The value as a float.
+
+    Raises:
+        BadInput: when it is not a finite number of at least 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise BadInput(f"{what} should be a finite number of at least 0, got {value!r}")
+    return float(value)
+
+
+def one_of(what: str, value: Any, choices: Any) -> Any:
+    """The value, if it is one of a Literal's.
+
+    Raises:
+        BadInput: when it is not.
+    """
+    if value not in get_args(choices):
+        raise BadInput(f"{what} should be one of {', '.join(get_args(choices))}, got {value!r}")
+    return value
+
+
+def shown(value: Any) -> str:
+    """A text that is the same in every process: functions by name, numbers bare, anything else as it prints."""
+    if isinstance(value, Constant):
+        return f"{value.value:g}"
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    return repr(value)

@@ -273,12 +273,12 @@ def _draw_limit(axes: "Axes", rows: Sequence[Row]) -> None:
 def _draw_names(axes: "Axes", rows: Sequence[Row], points: dict[int, list[tuple[float, float]]]) -> dict[str, str]:
     """Write stand-in words beside the means, moved apart; return what each word stands for."""
     words: dict[str, str] = {}
-    taken: list[tuple[float, float, float]] = []
+    means = {i: [sum(v) / len(v) for v in zip(*found, strict=True)] for i, found in points.items()}
+    marks = [axes.transData.transform(mean) for mean in means.values()]
+    taken: list[tuple[float, float, float]] = [(x - 7, x + 7, y) for x, y in marks]
     ceiling = min((row.ceiling for row in rows if row.ceiling), default=math.inf)
     limit = min(514.0, axes.transData.transform((min(ceiling, axes.get_xlim()[1]), 0))[0] - 2)
-    for i, found in points.items():
-        x, y = (sum(values) / len(values) for values in zip(*found, strict=True))
-        column, line = axes.transData.transform((x, y))
+    for (i, _), (column, line) in zip(means.items(), marks, strict=True):
         name = rows[i].arm if len(rows[i].arm) <= 22 else rows[i].arm[:21] + "…"
         width = 6.6 * len(name)
         right = column + 11 + width < (limit if column < limit else 514)

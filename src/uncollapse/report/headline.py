@@ -20,6 +20,10 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
+def _some(names: Sequence[str]) -> str:
+    return listed(names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} others"])
+
+
 def _upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
@@ -75,7 +79,7 @@ def findings(rows: Sequence[Row]) -> list[str]:
 def _verdicts(rows: Sequence[Row]) -> str:
     words = {row.verdict for row in rows if row.verdict}
     order = [word for word in SEVERITY if word in words] + sorted(words - set(SEVERITY))
-    groups = [f"{word} for {listed([row.arm for row in rows if row.verdict == word])}" for word in order]
+    groups = [f"{word} for {_some([row.arm for row in rows if row.verdict == word])}" for word in order]
     return f"The verdict is {'; '.join(groups)}." if groups else ""
 
 
@@ -115,14 +119,14 @@ def _ceiling(rows: Sequence[Row]) -> str:
         return ""
     top = show(min(row.ceiling for row in full if row.ceiling is not None) if full[0].ceiling else None)
     return (
-        f"For {listed([row.arm for row in full])} the lower bound has reached its ceiling log N = {top} nats, so the "
+        f"For {_some([row.arm for row in full])} the lower bound has reached its ceiling log N = {top} nats, so the "
         "true information may be larger."
     )
 
 
 def _missing(rows: Sequence[Row]) -> str:
     short = [f"{row.arm} ({row.progress})" for row in rows if not row.complete]
-    return f"Still missing or failed: {listed(short)}." if short else ""
+    return f"Still missing or failed: {_some(short)}." if short else ""
 
 
 def _spread(rows: Sequence[Row]) -> str:

@@ -151,7 +151,7 @@ def duration(seconds: float | None) -> str:
     """Seconds for people.
 
     Example:
-        >>> duration(5.25), duration(125), duration(7300)
+        >>> duration(5.25), duration(125), duration(7320)
         ('5.2 s', '2 min 05 s', '2 h 02 min')
     """
     if seconds is None:
@@ -204,7 +204,7 @@ def _methods(table: list[Row], by_arm: dict[str, list[dict[str, Any]]]) -> list[
 
 def _frontier(table: list[Row]) -> str:
     points = [row for row in table if row.cells["nll"].n and row.cells["mi_lower"].n]
-    if not points:
+    if len(points) < 2:
         return ""
     said = "; ".join(
         f"{row.arm} keeps {show(row.cells['mi_lower'].mean)} nats at an NLL of {show(row.cells['nll'].mean)} nats"
@@ -249,7 +249,7 @@ def _picture(result: dict[str, Any], kind: str, budget: int, remarks: list[str])
 def _settings(by_arm: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Shared settings once, each method's own, as YAML; the seed stands in the list of runs."""
     runs = {arm: results[0].get("run") or {} for arm, results in by_arm.items() if results}
-    trees = [{key: x for key, x in run.items() if key != "seed"} for run in runs.values()]
+    trees = [{key: x for key, x in run.items() if key not in {"seed", "arm", "note"}} for run in runs.values()]
     own = [settings.to_yaml(tree) for tree in settings.differing(trees)]
     return {"shared": settings.to_yaml(settings.shared(trees)), "own": dict(zip(runs, own, strict=True))}
 

@@ -65,11 +65,12 @@ def to_rich(rows: Sequence[Row], title: str | None = None) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, caption=caption(rows), box=box.SIMPLE_HEAD, padding=(0, 1), caption_justify="left")
+    table = Table(title=title, caption=caption(rows), box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    table.caption_justify = "left"
     table.add_column("Method", max_width=24, overflow="fold")
-    for column, head in zip(COLUMNS, HEADS[1:], strict=True):
-        table.add_column(head, justify="right", no_wrap=True, footer=column.unit)
-    table.add_column("Critic ≤", justify="right", no_wrap=True)
+    for column in COLUMNS:
+        table.add_column(f"{column.label}\n{ARROWS[column.better].strip()}", justify="right", no_wrap=True)
+    table.add_column("Critic ≤\nlog K", justify="right", no_wrap=True)
     table.add_column("Verdict", max_width=18)
     for row in rows:
         cells = [_rich_cell(row.cells[column.key], column) for column in COLUMNS]

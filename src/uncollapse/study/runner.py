@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from uncollapse.data import DataSet
 from uncollapse.errors import UncollapseError, WorkFailed
@@ -17,7 +17,7 @@ from uncollapse.study.engine import Engine
 from uncollapse.study.spec import Run, Study
 from uncollapse.study.work import execute, finished
 
-__all__ = ["Job", "Watcher", "plan", "run_study", "status"]
+__all__ = ["Job", "plan", "run_study"]
 
 TRIES = 3  #: times that a run is started when its worker dies under it
 
@@ -46,14 +46,6 @@ class Job:
     def progress(self) -> dict[str, Any]:
         """The last line of the run's log."""
         return progress_of(self.folder)
-
-
-class Watcher(Protocol):
-    """Is told what happens; a live display, say."""
-
-    def __call__(self, jobs: list[Job]) -> None:
-        """Called at every change and about twice a second."""
-        ...
 
 
 def plan(study: Study, folder: Path, data_dir: str | None = None) -> list[Job]:
@@ -86,17 +78,13 @@ def state_of(folder: Path) -> tuple[str, str]:
     return ("half done", "") if (folder / "checkpoint.safetensors").exists() else ("waiting", "")
 
 
-def status(study: Study, folder: Path, data_dir: str | None = None) -> list[Job]:
-    """The same as `plan`, by the name that users know."""
-    return plan(study, folder, data_dir)
-
-
 def run_study(
     study: Study,
     folder: Path,
     engine: Engine,
     data_dir: str | None = None,
     watch: Callable[[list[Job]], None] | None = None,
+    command: str = "",
 ) -> list[Job]:
     """Do all runs of a study that are not done.
 
@@ -106,12 +94,14 @@ def run_study(
         engine: where to run.
         data_dir: where data files are looked for.
         watch: told at every change and about twice a second.
+        command: how to repeat the study, for the page.
 
     Returns:
         All jobs, each done or failed; a failed one does not stop the others.
     """
     jobs = plan(study, folder, data_dir)
     write_text(folder / "study.yaml", dump_study(study))
+    write_json(folder / "study.json", {**study.header(command), "hashes": [job.folder.name for job in jobs]})
     show = watch or (lambda jobs: None)
     pending: dict[Future[Any], Job] = {}
     for job in jobs:

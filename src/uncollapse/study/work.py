@@ -95,7 +95,7 @@ def measure(run: Run, model: VAE, data: DataSet) -> dict[str, Any]:
     likeness = density_coverage(data.test.tensor(), generated, k=run.measure.k)
     metrics = {
         "nll": nll(model, data.test, samples=run.measure.nll_samples, seed=seed),
-        "kl": divergence, "kl_information": divergence.information, "kl_mismatch": divergence.mismatch,
+        "kl": divergence, "kl_information": divergence.joint_information, "kl_mismatch": divergence.joint_mismatch,
         "mi_lower": bracket.lower, "mi_upper": bracket.upper, "active_units": units,
         **likeness._asdict(), "shuffle_gap": gap,
     }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Benchmarks: ratios from interleaved runs, each against a peer or a limit."""

@@ -1,0 +1,44 @@
+from uncollapse.report import rows
+from uncollapse.report.headline import findings, headline
+
+
+def said(study, arms, **options):
+    header, results = study(arms, images=False, **options)
+    table = rows(results, header["arms"], header["seeds"])
+    return headline(table), " ".join(findings(table)), table
+
+
+def test_the_winner_and_the_baseline_are_named_with_their_numbers(study, six_arms):
+    sentence, more, table = said(study, six_arms)
+    best = max(table, key=lambda row: row.cells["mi_lower"].mean)
+    assert best.arm.lower() in sentence.lower()
+    assert f"{best.cells['mi_lower'].mean:.2f}" in sentence
+    assert f"{table[0].cells['mi_lower'].mean:.2f}" in sentence
+    assert "collapsed for plain VAE" in more
+    assert "12.7 standard errors" in more
+
+
+def test_the_sentence_follows_the_numbers(study, six_arms):
+    plain, critic = six_arms["plain VAE"], six_arms["self critic"]
+    assert said(study, {"a": plain, "b": plain})[0].startswith("All 2 methods collapsed")
+    assert said(study, {"rich": critic, "poor": plain})[0].startswith(
+        "No other method keeps more information than rich"
+    )
+    assert said(study, {"poor": plain, "rich": critic})[0].startswith("Rich keeps at least 4.9")
+    assert said(study, {"only": critic})[0].startswith("Only keeps at least 4.9")
+
+
+def test_saturation_missing_runs_and_one_seed_are_said(study, six_arms):
+    values = (20.0, 8.0, 0.1, 5.88, 0.5, 16, "healthy", None)
+    _, more, _ = said(study, {"full": values}, seeds=(1,))
+    assert "reached its ceiling log N = 5.89" in more
+    assert "One seed says nothing" in more
+    header, results = study(six_arms, images=False)
+    assert "missing or failed: plain VAE (1 of 2 seeds)" in " ".join(
+        findings(rows(results[1:], header["arms"], header["seeds"]))
+    )
+
+
+def test_a_study_without_results_says_so():
+    assert headline(rows([], ["a"], [0])) == "No run has finished yet."
+    assert findings(rows([], ["a"], [0]))[0] == "Still missing or failed: a (0 of 1 seed)."

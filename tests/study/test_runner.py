@@ -1,0 +1,141 @@
+"""Studies: skipped when done, resumed when half done, unbroken by a killed worker, never half written."""
+
+import json
+import os
+import signal
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from uncollapse.errors import BadInput, WorkFailed
+from uncollapse.study.engine import local_engine
+from uncollapse.study.runner import plan, run_study
+from uncollapse.study.work import execute, finished
+
+
+class Here:
+    """An engine that does the work at once, in this process."""
+
+    workers = 1
+
+    def __init__(self):
+        self.done = []
+
+    def submit(self, work, *arguments):
+        future = Future()
+        self.done.append(arguments[1].name)
+        try:
+            future.set_result(work(*arguments))
+        except WorkFailed as error:
+            future.set_exception(error)
+        return future
+
+    def died(self, error):
+        return False
+
+
+def without_times(result):
+    return {key: value for key, value in result.items() if key != "seconds"}
+
+
+def test_a_study_runs_once_and_is_then_skipped(tiny, tmp_path):
+    first, second = Here(), Here()
+    jobs = run_study(tiny, tmp_path, first)
+    assert [job.state for job in jobs] == ["done"] * 4
+    assert len(set(first.done)) == 4
+    before = {job.folder: (job.folder / "result.json").read_bytes() for job in jobs}
+    run_study(tiny, tmp_path, second)
+    assert second.done == []
+    assert all((folder / "result.json").read_bytes() == content for folder, content in before.items())
+    result = json.loads((jobs[1].folder / "result.json").read_text())
+    assert result["arm"] == "critic"
+    assert set(result["metrics"]) >= {
+        "nll",
+        "kl",
+        "mi_lower",
+        "mi_upper",
+        "active_units",
+        "density",
+        "coverage",
+        "probe",
+    }
+    assert result["critic_ceiling"] == pytest.approx(4.158883)
+    assert len(result["history"]) == 3
+    assert not (jobs[1].folder / "checkpoint.safetensors").exists()
+    assert result["sources"]
+
+
+def test_the_same_run_gives_the_same_result(tiny, tmp_path):
+    run = tiny.runs()[1]
+    a, b = (execute(run, tmp_path / name) for name in "ab")
+    assert {**without_times(a), "hash": ""} == {**without_times(b), "hash": ""}
+
+
+def test_a_bad_study_is_refused_before_any_work(tiny, tmp_path):
+    from dataclasses import replace
+
+    for wrong in (
+        replace(tiny, arms=[*tiny.arms, replace(tiny.arms[1], name="x", remedies=["SelfCritc"])]),
+        replace(tiny, arms=[replace(tiny.arms[1], remedies=[{"SelfCritic": {"wieght": 1}}])]),
+        replace(tiny, arms=[replace(tiny.arms[1], remedies=[{"FreeBits": {"floor": -1}}])]),
+        replace(tiny, data="digit"),
+        replace(tiny, data={"name": "digits", "colour": "red"}),
+        replace(tiny, model=replace(tiny.model, encoder="mpl")),
+    ):
+        with pytest.raises(BadInput) as raised:
+            run_study(wrong, tmp_path / "study", Here())
+        assert "\n" not in str(raised.value)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_failed_run_does_not_stop_the_others(tiny, tmp_path):
+    jobs = plan(tiny, tmp_path)
+    jobs[0].folder.mkdir(parents=True)
+    (jobs[0].folder / "fit.json").write_text('{"owner": "somebody else"}')
+    jobs = run_study(tiny, tmp_path, Here())
+    assert [job.state for job in jobs] == ["failed", "done", "done", "done"]
+    assert "other settings" in jobs[0].note
+    assert plan(tiny, tmp_path)[0].state == "failed"
+    (jobs[0].folder / "fit.json").unlink()
+    assert [job.state for job in run_study(tiny, tmp_path, Here())] == ["done"] * 4
+    assert plan(tiny, tmp_path)[0].state == "done"
+
+
+def test_a_damaged_result_is_said_and_not_overwritten(tiny, tmp_path):
+    run = tiny.runs()[0]
+    (tmp_path / "result.json").write_text('{"format": 99}')
+    with pytest.raises(WorkFailed, match="not a result of this version"):
+        execute(run, tmp_path)
+    assert (tmp_path / "result.json").read_text() == '{"format": 99}'
+    (tmp_path / "result.json").write_text("{half")
+    with pytest.raises(WorkFailed, match="damaged"):
+        finished(tmp_path)
+
+
+def die_once(folder, value):
+    mark = Path(folder) / "died"
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return value
+
+
+def plus_one(value):
+    return value + 1
+
+
+def test_a_killed_worker_breaks_nothing_else(tmp_path):
+    with local_engine(2) as engine:
+        others = [engine.submit(plus_one, number) for number in range(4)]
+        victim = engine.submit(die_once, str(tmp_path), 7)
+        assert engine.died(victim.exception())
+        assert [future.result() for future in others] == [1, 2, 3, 4]
+        assert engine.submit(die_once, str(tmp_path), 7).result() == 7
+
+
+def test_the_environment_of_workers_is_put_back():
+    before = os.environ.get("OMP_NUM_THREADS")
+    with local_engine(1) as engine:
+        assert engine.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
+    assert os.environ.get("OMP_NUM_THREADS") == before

@@ -1,0 +1,53 @@
+"""Importing the package is cheap and changes nothing."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+EXTRAS = [
+    "sklearn",
+    "matplotlib",
+    "rich",
+    "pydantic",
+    "typer",
+    "lightning_fabric",
+    "scipy",
+    "pandas",
+    "jinja2",
+    "pebble",
+]
+
+SCRIPT = """
+import json, os, sys, threading
+import torch
+from torch.distributions import Distribution
+
+def globals_of_torch():
+    return [str(torch.get_default_dtype()), torch.is_grad_enabled(), torch.get_num_threads(), Distribution._validate_args,
+            torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision(),
+            torch.random.get_rng_state().sum().item(), threading.active_count(), dict(os.environ)]
+
+before, modules = globals_of_torch(), set(sys.modules)
+import uncollapse
+import uncollapse.testing
+added = {name.split(".")[0] for name in set(sys.modules) - modules}
+print(json.dumps({"added": sorted(added), "same": before == globals_of_torch()}))
+"""
+
+
+@pytest.fixture(scope="module")
+def report():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_import_brings_no_extra(report, extra):
+    assert extra not in report["added"]
+
+
+def test_import_sets_no_global(report):
+    assert "uncollapse" in report["added"]
+    assert report["same"]
