@@ -25,8 +25,9 @@ import torch
 from torch.distributions import Distribution
 
 def globals_of_torch():
-    return [str(torch.get_default_dtype()), torch.is_grad_enabled(), torch.get_num_threads(), Distribution._validate_args,
-            torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision(),
+    return [str(torch.get_default_dtype()), torch.is_grad_enabled(), torch.get_num_threads(),
+            Distribution._validate_args, torch.are_deterministic_algorithms_enabled(),
+            torch.get_float32_matmul_precision(),
             torch.random.get_rng_state().sum().item(), threading.active_count(), dict(os.environ)]
 
 before, modules = globals_of_torch(), set(sys.modules)

@@ -42,7 +42,7 @@ def test_known_posteriors_get_their_word(mean, scale, gap, word):
 
 
 def test_latents_that_look_active_and_carry_nothing_are_not_healthy():
-    found = judged(0.15 * NOISE, torch.full((N, D), 0.98874), 3.0)
+    found = judged(0.3 * NOISE, torch.full((N, D), 0.9539), 3.0)
     assert found.word == "partial collapse"
     assert "0 of 4 latents carry" in found.reasons[2]
     assert "4 have a variance of means" in found.reasons[2]

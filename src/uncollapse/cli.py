@@ -136,7 +136,8 @@ def study_table(
     rows = report.rows(results, header["arms"], seeds=header["seeds"])
     writers = {"csv": report.to_csv, "latex": report.to_latex, "json": report.to_json, "markdown": report.to_markdown}
     if form == "rich":
-        console().print(report.to_rich(rows))
+        screen = console()
+        screen.print(report.to_rich(rows, width=screen.width))
     elif form in writers:
         typer.echo(writers[form](rows))
     else:
@@ -218,7 +219,7 @@ def run_and_report(
     failed = [job for job in jobs if job.state == "failed"]
     if len(failed) < len(jobs):
         header, results = results_of(folder)
-        screen.print(report.to_rich(report.rows(results, header["arms"], seeds=header["seeds"])))
+        screen.print(report.to_rich(report.rows(results, header["arms"], seeds=header["seeds"]), width=screen.width))
         screen.print(f"page: {report.write(header, results, folder / 'report.html')}", soft_wrap=True)
     if failed:
         reasons = "; ".join(f"{job.label}: {job.note}" for job in failed)
@@ -276,7 +277,8 @@ def entry_dict(entry: Any) -> dict[str, Any]:
     """An entry of the catalogue as plain values."""
     from dataclasses import asdict
 
-    return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(entry).items()}
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(entry), default=str))
+    return plain
 
 
 def counted(rows: list[dict[str, Any]]) -> str:
@@ -300,10 +302,11 @@ def cores() -> int:
 
 
 def console() -> Any:
-    """Where people read."""
+    """Where people read; a file is as wide as the table."""
     from rich.console import Console
 
-    return Console()
+    screen = Console()
+    return screen if screen.is_terminal else Console(width=max(screen.width, 120))
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """One pass of a model over a data set, as a table that every latent metric reads."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from uncollapse.draw import Model
 from uncollapse.errors import BadInput, ShapeError
 from uncollapse.functional import gaussian_kl
 
-__all__ = ["Codes", "batches_of", "evaluation"]
+__all__ = ["Codes", "batches_of", "evaluation", "private_stream"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ class Codes:
 
     def permuted(self, seed: int = 0) -> "Codes":
         """The same posteriors with the samples shuffled between the examples: a control with no information."""
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(len(self), generator=private_stream(seed, "permuted"))
         return Codes(self.mean, self.scale, self.sample[order], self.kl, self.labels)
 
     @classmethod
@@ -76,7 +77,7 @@ class Codes:
         scale = torch.as_tensor(scale).detach().cpu().float()
         if mean.ndim != 2 or mean.shape != scale.shape:
             raise ShapeError(f"codes need mean and scale (N, D), got {tuple(mean.shape)} and {tuple(scale.shape)}")
-        noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed))
+        noise = torch.randn(mean.shape, generator=private_stream(seed, "codes"))
         labels = None if labels is None else torch.as_tensor(labels).cpu()
         return checked(cls(mean, scale, mean + scale * noise, gaussian_kl(mean, scale), labels))
 
@@ -94,7 +95,7 @@ class Codes:
             ShapeError, BadInput: when the data are empty or of the wrong shape, or a posterior is not finite.
         """
         means, scales, samples, kls, labels = [], [], [], [], []
-        generator = torch.Generator().manual_seed(seed)
+        generator = private_stream(seed, "codes")
         with evaluation(model, seed):
             for x, y in batches_of(data, batch_size, device_of(model)):
                 q = model.posterior(x)
@@ -149,7 +150,7 @@ def evaluation(model: Any, seed: int) -> Iterator[None]:
     modules = [m for m in model.modules() if m.training] if isinstance(model, nn.Module) else []
     devices = [device_of(model)] if device_of(model).type == "cuda" else []
     with torch.random.fork_rng(devices), torch.no_grad():
-        torch.manual_seed(seed)
+        torch.manual_seed(private_stream(seed, "evaluation").initial_seed())
         for module in modules:
             module.training = False
         try:
@@ -157,6 +158,16 @@ def evaluation(model: Any, seed: int) -> Iterator[None]:
         finally:
             for module in modules:
                 module.training = True
+
+
+def private_stream(seed: int, purpose: str) -> torch.Generator:
+    """A CPU stream of random numbers for one purpose.
+
+    The seed is mixed with the purpose: data that somebody drew with the same small seed would otherwise be the
+    very noise of the posterior, and the samples would seem to know everything about their inputs.
+    """
+    digest = hashlib.blake2b(f"{purpose}:{seed}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
 def device_of(model: Any) -> torch.device:

@@ -4,7 +4,7 @@ Symbols: B, M batch sizes; D latent dimension; K candidates. Everything is in na
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 LOG_2PI = math.log(2 * math.pi)
+ROWS = 128  # of a block in ExactProduct
 
 
 def log_mean_exp(x: Tensor, dim: int = -1) -> Tensor:
@@ -74,7 +75,44 @@ def pairwise_log_prob(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
             f"got {tuple(z.shape)}, {tuple(mean.shape)} and {tuple(scale.shape)}"
         )
     out = torch.promote_types(z.dtype, torch.float32)
-    return gaussian_columns(mean, scale).log_prob(z).to(out)
+    shift, right, constant = gaussian_columns(mean, scale)
+    with torch.autocast(z.device.type, enabled=False):
+        z = z.to(shift.dtype) - shift
+        left = torch.cat([z.square(), z, torch.ones_like(z[:, :1])], 1)
+        right = torch.cat([right, constant.unsqueeze(0)])
+        product: Tensor = ExactProduct.apply(left, right, out)  # type: ignore[no-untyped-call]
+    return product
+
+
+class ExactProduct(torch.autograd.Function):
+    """left @ right, computed in the type of its factors and kept in the type `out`.
+
+    Forward and backward go through blocks of rows, so that float64 numbers stay in the processor's cache.
+    """
+
+    @staticmethod
+    def forward(left: Tensor, right: Tensor, out: torch.dtype) -> Tensor:
+        """(B, F) and (F, M) give (B, M)."""
+        product = torch.empty(len(left), right.shape[1], dtype=out, device=left.device)
+        for part, rows in zip(product.split(ROWS), left.split(ROWS), strict=True):
+            part.copy_(rows @ right)
+        return product
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, torch.dtype], output: Tensor) -> None:
+        """Keep the factors."""
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Gradients of both factors."""
+        left, right = ctx.saved_tensors
+        ours, theirs = [], torch.zeros_like(right)
+        for part, rows in zip(slope.split(ROWS), left.split(ROWS), strict=True):
+            exact = part.to(right.dtype)
+            ours.append(exact @ right.T)
+            theirs = theirs.addmm(rows.T, exact)
+        return torch.cat(ours), theirs, None
 
 
 class GaussianColumns(NamedTuple):

@@ -174,7 +174,7 @@ def test_hybrid_trunk_may_be_a_function(one, model):
 
 
 def test_hybrid_says_what_is_wrong_with_the_trunk(one, model):
-    with pytest.raises(BadInput, match="no 'encoder.body'"):
+    with pytest.raises(BadInput, match=r"no 'encoder\.body'"):
         hybrid(trunk="encoder.body").term(one, model)
     with pytest.raises(BadInput, match="trained and saved twice"):
         hybrid(trunk=model.encoder.trunk)
@@ -201,7 +201,7 @@ def test_neural_towers():
 def test_learned_temperatures_train(one, model, make):
     for given, name in (({"learn_temperature": True}, "score.log_scale"), ({"temperature": "raw"}, "score.multiplier")):
         critic = make(**given)
-        critic.term(one, model).sum().backward()
+        critic.term(one, model).sum().backward(retain_graph=True)
         assert dict(critic.named_parameters())[name].grad.abs() > 0
     critic = make(learn_temperature=True)
     with torch.no_grad():

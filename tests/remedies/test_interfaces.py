@@ -1,4 +1,4 @@
-"""The interface carries remedies that are yet to come: a momentum encoder with a queue and a second view, an inner loop."""
+"""The interface carries what is yet to come: a momentum encoder with a queue and a second view, an inner loop."""
 
 import copy
 

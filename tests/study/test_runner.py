@@ -113,25 +113,34 @@ def test_a_damaged_result_is_said_and_not_overwritten(tiny, tmp_path):
         finished(tmp_path)
 
 
+HANDS = """
+import os, pathlib, signal
 def die_once(folder, value):
-    mark = Path(folder) / "died"
+    mark = pathlib.Path(folder) / "died"
     if not mark.exists():
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return value
-
-
 def plus_one(value):
     return value + 1
+"""
 
 
-def test_a_killed_worker_breaks_nothing_else(tmp_path):
+@pytest.fixture
+def hands(tmp_path, monkeypatch):
+    """A module that workers, which are fresh processes, can import."""
+    (tmp_path / "hands_of_workers.py").write_text(HANDS)
+    monkeypatch.syspath_prepend(tmp_path)
+    return __import__("hands_of_workers")
+
+
+def test_a_killed_worker_breaks_nothing_else(hands, tmp_path):
     with local_engine(2) as engine:
-        others = [engine.submit(plus_one, number) for number in range(4)]
-        victim = engine.submit(die_once, str(tmp_path), 7)
+        others = [engine.submit(hands.plus_one, number) for number in range(4)]
+        victim = engine.submit(hands.die_once, str(tmp_path), 7)
         assert engine.died(victim.exception())
         assert [future.result() for future in others] == [1, 2, 3, 4]
-        assert engine.submit(die_once, str(tmp_path), 7).result() == 7
+        assert engine.submit(hands.die_once, str(tmp_path), 7).result() == 7
 
 
 def test_the_environment_of_workers_is_put_back():

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,11 +139,12 @@ def load(
     maker, given = find(name, options)
     if binarise is not None:
         given["binarise"] = binarise
-    allowed = [key for key in inspect.signature(maker).parameters if key not in {"path", "seed", "data_dir"}]
+    known = inspect.signature(maker).parameters
     for option in given:
-        if option not in allowed:
+        if option not in known or option in {"seed", "data_dir"}:
+            allowed = [key for key in known if key not in {"seed", "data_dir"}]
             raise BadInput(f"unknown option {option!r} of data set {str(name)!r}; {hint(option, allowed)}")
-    if "data_dir" in inspect.signature(maker).parameters:
+    if "data_dir" in known:
         given["data_dir"] = data_dir
     return maker(seed=seed, **given)
 
@@ -159,7 +161,7 @@ def find(name: str | Path, options: dict[str, Any]) -> tuple[Callable[..., DataS
         raise BadInput(f"unknown data set {key!r}; {hint(key, names())}, or the path of a .npy or .npz file")
     if not path.is_file():
         raise BadInput(f"there is no file {path}; check the path, or take one of {', '.join(names())}")
-    return read_file, {"path": path, **options}
+    return partial(read_file, path), dict(options)
 
 
 def variant(family: Family, options: dict[str, Any]) -> tuple[Callable[..., DataSet], dict[str, Any]]:

@@ -8,7 +8,7 @@ import numpy as np
 from uncollapse.data.dataset import DataSet
 from uncollapse.data.idx import read_idx
 from uncollapse.data.places import find_file, find_folder, roots
-from uncollapse.data.tensors import from_tensors, split_index
+from uncollapse.data.tensors import from_tensors, mixed
 from uncollapse.errors import BadInput
 
 __all__ = ["FAMILY", "Family"]
@@ -88,11 +88,12 @@ class Family:
                 f"valid and limit should leave at least two of the {len(x)} training images on each side, "
                 f"got valid={valid} and limit={limit}"
             )
-        rows = held_out(y, valid, limit, seed)
+        order = mixed(len(x), y, seed)
+        train, held_out = np.sort(order[: limit or len(x) - valid]), np.sort(order[len(x) - valid :])
         return from_tensors(
-            x[rows[0]],
-            y[rows[0]],
-            valid=(x[rows[1]], y[rows[1]]),
+            x[train],
+            y[train],
+            valid=(x[held_out], y[held_out]),
             test=self.read(paths[2], paths[3]),
             name=self.name,
             likelihood="bernoulli",
@@ -122,19 +123,6 @@ class Family:
         wanted = ", ".join(names[0] for names in self.files)
         places = ", ".join(str(root / self.folders[0]) for root in roots(data_dir))
         return f"{self.name} was not found; put {wanted} (or the same without .gz) into one of {places}"
-
-
-def held_out(y: np.ndarray, valid: int, limit: int | None, seed: int) -> list[np.ndarray]:
-    """Rows for training and for validation."""
-    import torch
-
-    n = len(y)
-    rest = n - valid
-    train, kept = split_index(n, (rest / n, valid / n), torch.from_numpy(y), seed)
-    if limit is not None and limit < rest - 1:
-        few, _ = split_index(rest, (limit / rest, 1 - limit / rest), torch.from_numpy(y)[train], seed)
-        train = train[few]
-    return [train.numpy(), kept.numpy()]
 
 
 LECUN = "LeCun, Bottou, Bengio, Haffner, 1998, Gradient-based learning applied to document recognition, Proc. IEEE 86"

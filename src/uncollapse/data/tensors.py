@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from uncollapse.data.dataset import DataSet
-from uncollapse.data.part import Part
+from uncollapse.data.part import Part, check_examples, check_labels
 from uncollapse.errors import BadInput, ShapeError
 
 __all__ = ["as_data", "from_tensors", "split_index"]
@@ -61,11 +61,14 @@ def from_tensors(
     if valid is None and test is not None:
         raise BadInput("a test part needs a validation part beside it: pass valid= too")
     if valid is None:
+        check_examples(whole[0])
+        if whole[1] is not None:
+            check_labels(whole[1], len(whole[0]))
         pieces = [pick(whole, index) for index in split_index(len(whole[0]), fractions, whole[1], seed)]
     else:
         held_out = pair(valid)
         pieces = [whole, held_out, held_out if test is None else pair(test)]
-    unit = guess_divisor([piece[0] for piece in pieces]) if divisor is None else divisor
+    unit = guess_divisor(x, [piece[0] for piece in pieces]) if divisor is None else divisor
     parts = [Part(px, py, unit, seed=3 * seed + place) for place, (px, py) in enumerate(pieces)]
     if likelihood is None:
         inside = all(part.range[0] >= 0 and part.range[1] <= 1 for part in parts)
@@ -139,16 +142,17 @@ def split_index(n: int, fractions: Sequence[float], y: Tensor | None = None, see
             f"{n} examples are too few for parts of {', '.join(f'{f:.0%}' for f in fractions)}: each part needs "
             "two; bring more examples, or pass (train, valid)"
         )
-    generator = np.random.default_rng(seed)
-    order = generator.permutation(n)
-    if y is not None:
-        order = spread(order, y.numpy()[order], generator)
+    order = mixed(n, None if y is None else y.numpy(), seed)
     return [torch.from_numpy(np.sort(piece)) for piece in np.split(order, ends[:-1])]
 
 
-def spread(order: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """The order rearranged so that every stretch holds the classes in their overall shares."""
-    place = np.empty(len(order))
+def mixed(n: int, y: np.ndarray | None, seed: int) -> np.ndarray:
+    """A random order of n examples; with labels, every stretch of it holds the classes in their overall shares."""
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(n)
+    if y is None:
+        return order
+    labels, place = y[order], np.empty(n)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         place[members] = (np.arange(len(members)) + generator.random()) / len(members)
@@ -203,9 +207,9 @@ def labels_of(y: Any) -> Tensor:
     return labels.long()
 
 
-def guess_divisor(pieces: Sequence[Tensor]) -> float:
-    """255 for bytes that exceed 1, else 1."""
-    image = all(x.dtype == torch.uint8 and x.numel() > 0 for x in pieces) and max(int(x.max()) for x in pieces) > 1
+def guess_divisor(given: Any, pieces: Sequence[Tensor]) -> float:
+    """255 for what was given as bytes and exceeds 1, else 1."""
+    image = str(given.dtype) in {"uint8", "torch.uint8"} and max(int(x.max()) for x in pieces if x.numel()) > 1
     return 255.0 if image else 1.0
 
 

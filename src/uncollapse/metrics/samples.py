@@ -59,7 +59,7 @@ def density_coverage(real: Any, fake: Any, k: int = 5, features: Features | None
 
     Returns:
         A `DensityCoverage`. Distances are compared exactly (float64 differences wherever float32 cannot decide),
-        the memory is O(N + M) times a row, and standard errors treat the radii as fixed.
+        the memory is a few rows of distances and a copy of the features, and standard errors treat the radii as fixed.
 
     Raises:
         ShapeError: when the two sets differ in shape.
@@ -80,14 +80,7 @@ def density_coverage(real: Any, fake: Any, k: int = 5, features: Features | None
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k < min(len(x), len(y)):
         raise BadInput(f"k should be at least 1 and below the {len(x)} real and {len(y)} fake examples, got {k!r}")
     space = Space(x, y)
-    reals, fakes = space.radii(0, k), space.radii(1, k)
-    inside = torch.zeros(len(y), dtype=torch.float64, device=x.device)
-    covered, recalled = torch.zeros(len(x), device=x.device), torch.zeros(len(x), device=x.device)
-    for rows, square in space.blocks(0, 1):
-        near = space.below(square, rows, reals[rows, None])
-        inside += near.float().sum(0)
-        covered[rows] = near.any(1).float()
-        recalled[rows] = space.below(square, rows, fakes[None, :]).any(1).float()
+    inside, covered, recalled = space.compare(space.radii(0, k), space.radii(1, k))
     found = DensityCoverage(
         mean_estimate(inside / k, "ratio"),
         mean_estimate(covered, "share"),

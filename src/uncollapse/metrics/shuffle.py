@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uncollapse.codes import Codes, batches_of, device_of, evaluation, tabulate
+from uncollapse.codes import Codes, batches_of, device_of, evaluation, private_stream, tabulate
 from uncollapse.draw import Model
 from uncollapse.errors import BadInput, ShapeError
 from uncollapse.metrics.estimate import Estimate, mean_estimate
@@ -40,7 +40,7 @@ def shuffle_gap(model: Model, data: Any, seed: int = 0, batch_size: int = 512) -
     codes = Codes.of(model, data, batch_size, seed)
     other = codes.sample[derangement(len(codes), seed)]
     gaps: list[Tensor] = []
-    generator = torch.Generator().manual_seed(seed)
+    generator = private_stream(seed, "codes")
     start = 0
     with evaluation(model, seed):
         for x, _ in batches_of(data, batch_size, device_of(model)):
@@ -60,7 +60,7 @@ def shuffle_gap(model: Model, data: Any, seed: int = 0, batch_size: int = 512) -
 
 def derangement(n: int, seed: int) -> Tensor:
     """A random cyclic permutation of n >= 2 items, (n,): no item stays in its place."""
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(n, generator=private_stream(seed, "derangement"))
     out = torch.empty_like(order)
     out[order] = order.roll(1)
     return out

@@ -103,7 +103,9 @@ class SelfCritic(Remedy):
         """Cross-entropy of naming the partner, (B,) nats, mean over the K samples."""
         mean, scale = diagonal(draw.q, "SelfCritic")
         zs = compared(draw, self.compare, "SelfCritic")
-        scores = [pairwise_log_prob(z, mean, scale) / self.temperature for z in zs]
+        scores = [pairwise_log_prob(z, mean, scale) for z in zs]
+        if self.temperature != 1:
+            scores = [one / self.temperature for one in scores]
         return torch.stack([contrast(one, self.direction) for one in scores]).mean(0)
 
     def ceiling(self, batch: int) -> float:

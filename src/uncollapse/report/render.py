@@ -59,21 +59,33 @@ def _name(row: Row) -> str:
     return row.arm if row.complete else f"{row.arm} ({row.progress})"
 
 
-def to_rich(rows: Sequence[Row], title: str | None = None) -> "Table":
-    """A table for the terminal that fits 120 columns: means above, standard deviations below them."""
+NARROW = ("precision", "recall", "density", "coverage", "probe", "nll")  #: left out first where there is no room
+
+
+def fitting(width: int) -> list[Column]:
+    """The columns that fit a terminal beside method and verdict; the page has them all."""
+    room = max((width - 44) // 9, 3)
+    spare = [key for key in NARROW if key in {column.key for column in COLUMNS}]
+    gone = set(spare[: max(len(COLUMNS) - room, 0)])
+    return [column for column in COLUMNS if column.key not in gone]
+
+
+def to_rich(rows: Sequence[Row], title: str | None = None, width: int = 120) -> "Table":
+    """A table for a terminal of `width` columns: means above, standard deviations below them."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, caption=caption(rows), box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.caption_justify = "left"
-    table.add_column("Method", max_width=24, overflow="fold")
-    for column in COLUMNS:
+    table.add_column("Method", min_width=13, max_width=24, overflow="fold")
+    columns = fitting(width)
+    for column in columns:
         table.add_column(f"{column.label}\n{ARROWS[column.better].strip()}", justify="right", no_wrap=True)
     table.add_column("Critic ≤\nlog K", justify="right", no_wrap=True)
-    table.add_column("Verdict", max_width=18)
+    table.add_column("Verdict", min_width=10, max_width=18)
     for row in rows:
-        cells = [_rich_cell(row.cells[column.key], column) for column in COLUMNS]
+        cells = [_rich_cell(row.cells[column.key], column) for column in columns]
         name = Text.assemble(row.arm, *([] if row.complete else [(f"\n{row.progress}", "yellow")]))
         verdict = Text.assemble(
             (row.verdict or "–", _colour(row)), *([(f"\n{row.agreement}", "dim")] if row.agreement else [])
