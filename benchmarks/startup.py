@@ -20,6 +20,8 @@ def run(quick=False):
     added = sorted(a - b for a, b in zip(times["uncollapse"], times["torch"], strict=True))
     middle = round(added[len(added) // 2], 3)
     return {
-        "import uncollapse over import torch": ratio(times, "uncollapse", "torch", f"<= 0.3 s more; measured {middle} s"),
+        "import uncollapse over import torch": ratio(
+            times, "uncollapse", "torch", f"<= 0.3 s more; measured {middle} s"
+        ),
         "uncollapse --help over import torch": ratio(times, "help", "torch", "well under 2 s"),
     }

@@ -3,6 +3,7 @@
 import platform
 import statistics
 import time
+from pathlib import Path
 
 
 def interleaved(parties, rounds):
@@ -37,7 +38,7 @@ def machine():
     import torch
 
     try:
-        with open("/proc/cpuinfo") as file:
+        with Path("/proc/cpuinfo").open() as file:
             model = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         model = platform.processor()

@@ -1,7 +1,8 @@
 """Our loop against a bare hand-written one, and pythae's trainer against ours.
 
 The model is an MLP VAE, 784-512-512 with 64 latents (encoder and decoder mirrored), batch 256, Adam, Bernoulli
-likelihood, on random images of MNIST's size; every party trains the same networks for the same number of steps.
+likelihood, on random images of MNIST's size; every party trains the same networks from the same weights for the same
+number of steps, everything included that it does around them.
 """
 
 import contextlib
@@ -21,7 +22,12 @@ HIDDEN, LATENT, BATCH = 512, 64, 256
 def networks():
     torch.manual_seed(0)
     encoder = nn.Sequential(
-        nn.Flatten(), nn.Linear(784, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2 * LATENT)
+        nn.Flatten(),
+        nn.Linear(784, HIDDEN),
+        nn.ReLU(),
+        nn.Linear(HIDDEN, HIDDEN),
+        nn.ReLU(),
+        nn.Linear(HIDDEN, 2 * LATENT),
     )
     decoder = nn.Sequential(
         nn.Linear(LATENT, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 784)
@@ -30,18 +36,20 @@ def networks():
 
 
 def ours(data, steps, precision):
-    encoder, decoder = networks()
-    model = VAE(encoder, decoder, LATENT)
     options = {"validate_every": steps, "keep": "last", "precision": precision, "device": "cpu"}
-    return lambda: fit(model, (data, data[:BATCH]), batches=steps, batch_size=BATCH, **options)
+
+    def run():
+        fit(VAE(*networks(), LATENT), (data, data[:BATCH]), batches=steps, batch_size=BATCH, **options)
+
+    return run
 
 
 def bare(data, steps):
     """The loop that one would write by hand: no checks, no log, no validation."""
-    encoder, decoder = networks()
-    optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], 1e-3, fused=True)
 
     def run():
+        encoder, decoder = networks()
+        optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], 1e-3, fused=True)
         for step in range(steps):
             if step % (len(data) // BATCH) == 0:
                 order = torch.randperm(len(data))
@@ -60,42 +68,41 @@ def bare(data, steps):
 
 def pythae(data, steps):
     """The same networks in pythae's classes, trained by its own trainer with its default settings."""
+    from pythae import models as peers
     from pythae.data.datasets import BaseDataset
-    from pythae.models import VAE as PythaeVAE
-    from pythae.models import VAEConfig
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder
     from pythae.trainers import BaseTrainer, BaseTrainerConfig
 
     logging.disable(logging.INFO)
-    encoder, decoder = networks()
 
     class Encoder(BaseEncoder):
-        def __init__(self):
+        def __init__(self, net):
             super().__init__()
-            self.net, self.latent_dim = encoder, LATENT
+            self.net, self.latent_dim = net, LATENT
 
         def forward(self, x):
             mean, log_variance = self.net(x).chunk(2, 1)
             return ModelOutput(embedding=mean, log_covariance=log_variance)
 
     class Decoder(BaseDecoder):
-        def __init__(self):
+        def __init__(self, net):
             super().__init__()
-            self.net = decoder
+            self.net = net
 
         def forward(self, z):
             return ModelOutput(reconstruction=self.net(z).sigmoid())
 
-    config = VAEConfig(input_dim=(784,), latent_dim=LATENT, reconstruction_loss="bce")
-    model = PythaeVAE(config, encoder=Encoder(), decoder=Decoder())
+    config = peers.VAEConfig(input_dim=(784,), latent_dim=LATENT, reconstruction_loss="bce")
     epochs = steps // (len(data) // BATCH)
     labels = torch.zeros(len(data))
 
     def run():
+        encoder, decoder = networks()
+        model = peers.VAE(config, encoder=Encoder(encoder), decoder=Decoder(decoder))
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
             settings = BaseTrainerConfig(
-                output_dir=folder, num_epochs=epochs, per_device_train_batch_size=BATCH, learning_rate=1e-3, no_cuda=True
+                folder, num_epochs=epochs, per_device_train_batch_size=BATCH, learning_rate=1e-3, no_cuda=True
             )
             BaseTrainer(model, BaseDataset(data, labels), training_config=settings).train()
 
@@ -104,7 +111,7 @@ def pythae(data, steps):
 
 def run(quick=False):
     """Time all parties in turn."""
-    steps = 40 if quick else 120
+    steps = 40 if quick else 300
     data = (torch.rand(BATCH * 20, 784, generator=torch.Generator().manual_seed(0)) < 0.13).float()
     parties = {"fit": ours(data, steps, "32"), "bare": bare(data, steps), "auto": ours(data, steps, "auto")}
     parties["pythae"] = pythae(data, steps)

@@ -19,6 +19,9 @@ from uncollapse.functional import gaussian_kl
 __all__ = ["Codes", "batches_of", "evaluation", "private_stream"]
 
 
+ROWS = 1024  #: noise is drawn for so many examples at a time, because torch's numbers depend on how many are asked for
+
+
 @dataclass(frozen=True, eq=False)
 class Codes:
     """Posteriors of N examples, on the CPU in float32.
@@ -77,7 +80,7 @@ class Codes:
         scale = torch.as_tensor(scale).detach().cpu().float()
         if mean.ndim != 2 or mean.shape != scale.shape:
             raise ShapeError(f"codes need mean and scale (N, D), got {tuple(mean.shape)} and {tuple(scale.shape)}")
-        noise = torch.randn(mean.shape, generator=private_stream(seed, "codes"))
+        noise = posterior_noise(0, len(mean), mean.shape[1], seed)
         labels = None if labels is None else torch.as_tensor(labels).cpu()
         return checked(cls(mean, scale, mean + scale * noise, gaussian_kl(mean, scale), labels))
 
@@ -95,11 +98,12 @@ class Codes:
             ShapeError, BadInput: when the data are empty or of the wrong shape, or a posterior is not finite.
         """
         means, scales, samples, kls, labels = [], [], [], [], []
-        generator = private_stream(seed, "codes")
+        seen = 0
         with evaluation(model, seed):
             for x, y in batches_of(data, batch_size, device_of(model)):
                 q = model.posterior(x)
-                mean, scale, z = tabulate(q, generator)
+                mean, scale, z = tabulate(q, seen, seed)
+                seen += len(mean)
                 means.append(mean)
                 scales.append(scale)
                 samples.append(z)
@@ -116,12 +120,18 @@ class Codes:
         return checked(cls(torch.cat(means), scale_table, torch.cat(samples), torch.cat(kls), label_table))
 
 
-def tabulate(q: Distribution, generator: torch.Generator) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Mean, scale (None if not a diagonal Gaussian) and one sample of a batch of posteriors, on the CPU."""
+def tabulate(q: Distribution, first: int, seed: int) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Mean, scale (None if not a diagonal Gaussian) and one sample of a batch of posteriors, on the CPU.
+
+    Arguments:
+        q: the posteriors of the examples number `first` and following.
+        first: how many examples came before.
+        seed: of the sample.
+    """
     base = q.base_dist if isinstance(q, Independent) else q
     if isinstance(base, Normal):
         mean, scale = base.loc.float().cpu(), base.scale.float().cpu()
-        return mean, scale, mean + scale * torch.randn(mean.shape, generator=generator)
+        return mean, scale, mean + scale * posterior_noise(first, len(mean), mean.shape[1], seed)
     return q.mean.float().cpu(), None, q.sample().float().cpu()
 
 
@@ -158,6 +168,13 @@ def evaluation(model: Any, seed: int) -> Iterator[None]:
         finally:
             for module in modules:
                 module.training = True
+
+
+def posterior_noise(first: int, count: int, latent: int, seed: int) -> Tensor:
+    """Standard normal numbers (count, D) for the examples `first` and following, however they are batched."""
+    blocks = range(first // ROWS, -(-(first + count) // ROWS))
+    table = [torch.randn(ROWS, latent, generator=private_stream(seed, f"codes {block}")) for block in blocks]
+    return torch.cat([*table, torch.empty(0, latent)])[first % ROWS : first % ROWS + count]
 
 
 def private_stream(seed: int, purpose: str) -> torch.Generator:

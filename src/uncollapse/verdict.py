@@ -41,7 +41,8 @@ def verdict(kl: KL, bracket: Bracket, units: ActiveUnits, gap: Estimate | None =
     facts = [
         f"Information lies between {lower:.2f} and {upper:.2f} nats (ceiling log N = {bracket.ceiling:.2f}).",
         f"The KL is {float(kl):.2f} nats.",
-        f"{carrying} of {size} latents carry at least {NOTHING} nats; {int(units)} have a variance of means of at least 0.01.",
+        f"{carrying} of {size} latents carry at least {NOTHING} nats each; "
+        f"{int(units)} have a variance of means of at least 0.01.",
     ]
     if lower < NOTHING + 2 * float(bracket.lower.se):
         word = "collapsed" if float(kl) < EMPTY_RATE else "off-prior collapse"

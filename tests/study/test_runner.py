@@ -2,9 +2,7 @@
 
 import json
 import os
-import signal
 from concurrent.futures import Future
-from pathlib import Path
 
 import pytest
 

@@ -27,7 +27,7 @@ class NLL(Estimate):
     Attributes:
         per_example: (N,) nats.
         ess: (N,) effective number of samples.
-        pareto_k: (N,) tail shape of the weights; NaN below 25 samples.
+        pareto_k: (N,) tail shape of the weights; NaN below 21 samples.
         samples: K.
     """
 

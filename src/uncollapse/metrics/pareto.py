@@ -40,7 +40,7 @@ def pareto_shape(log_weights: Tensor) -> Tensor:
         log_weights: (B, K), nats.
 
     Returns:
-        (B,); NaN where the tail is shorter than five weights (K < 25), 0 where all its weights are equal.
+        (B,); NaN where the tail is shorter than five weights (K < 21), 0 where all its weights are equal.
 
     References:
         Vehtari et al., 2015, https://arxiv.org/abs/1507.02646, section 2 and appendix C;

@@ -40,13 +40,12 @@ def shuffle_gap(model: Model, data: Any, seed: int = 0, batch_size: int = 512) -
     codes = Codes.of(model, data, batch_size, seed)
     other = codes.sample[derangement(len(codes), seed)]
     gaps: list[Tensor] = []
-    generator = private_stream(seed, "codes")
     start = 0
     with evaluation(model, seed):
         for x, _ in batches_of(data, batch_size, device_of(model)):
             q = model.posterior(x)
             # Sampled again rather than looked up: a loader that shuffles gives other examples this time.
-            pair = torch.stack([tabulate(q, generator)[2], other[start : start + len(x)]])
+            pair = torch.stack([tabulate(q, start, seed)[2], other[start : start + len(x)]])
             px = model.likelihood(pair.to(x.device, q.mean.dtype))
             if px.event_shape != x.shape[1:]:
                 raise ShapeError(f"the decoder describes {tuple(px.event_shape)}, but x is {tuple(x.shape[1:])}")

@@ -1,6 +1,8 @@
-"""Contracts that anybody's remedy or metric can be held to, and a toy with known answers. Public."""
+"""Contracts that anybody's remedy or metric can be held to, and models and data with known answers. Public."""
 
+from uncollapse.testing.linear import LinearVAE, Optimum, optimum
+from uncollapse.testing.metric import check_metric
 from uncollapse.testing.remedy import check_remedy
 from uncollapse.testing.toy import Prototypes, ToyModel
 
-__all__ = ["Prototypes", "ToyModel", "check_remedy"]
+__all__ = ["LinearVAE", "Optimum", "Prototypes", "ToyModel", "check_metric", "check_remedy", "optimum"]
