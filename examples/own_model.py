@@ -44,9 +44,8 @@ def main():
     bracket = metrics.mutual_information(codes)
     units = metrics.active_units(codes)
     print(f"information between {bracket.lower:.2f} and {bracket.upper:.2f} nats of at most {bracket.ceiling:.2f}")
-    print(
-        f"active units: {units:.0f} of {codes.latent}; Var(mean) per latent: {[round(v, 3) for v in units.spectrum.tolist()]}"
-    )
+    spectrum = ", ".join(f"{value:.3f}" for value in units.spectrum.tolist())
+    print(f"active units: {units:.0f} of {codes.latent}; Var(mean) per latent: {spectrum}")
 
 
 if __name__ == "__main__":

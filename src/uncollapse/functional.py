@@ -73,12 +73,9 @@ def pairwise_log_prob(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
             f"got {tuple(z.shape)}, {tuple(mean.shape)} and {tuple(scale.shape)}"
         )
     out = torch.promote_types(z.dtype, torch.float32)
-    shift, right, constant = gaussian_columns(mean, scale)
+    columns = gaussian_columns(mean, scale)
     with torch.autocast(z.device.type, enabled=False):
-        z = z.to(shift.dtype) - shift
-        left = torch.cat([z.square(), z, torch.ones_like(z[:, :1])], 1)
-        right = torch.cat([right, constant.unsqueeze(0)])
-        product: Tensor = ExactProduct.apply(left, right, out)  # type: ignore[no-untyped-call]
+        product: Tensor = ExactProduct.apply(columns.left(z), columns.right, out)  # type: ignore[no-untyped-call]
     return product
 
 
@@ -123,19 +120,21 @@ class GaussianColumns(NamedTuple):
 
     Attributes:
         shift: (D,), the mean of the means.
-        right: (2D, M), what the points are multiplied by.
-        constant: (M,).
+        right: (2D + 1, M), what the points are multiplied by.
     """
 
     shift: Tensor
     right: Tensor
-    constant: Tensor
+
+    def left(self, z: Tensor) -> Tensor:
+        """The left-hand side [z², z, 1] of points (B, D), (B, 2D + 1): its product with `right` is `log_prob`."""
+        z = z.to(self.shift.dtype) - self.shift
+        return torch.cat([z.square(), z, z.new_ones(len(z), 1)], 1)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density of points (B, D) under every Gaussian, (B, M) nats, in float64."""
         with torch.autocast(z.device.type, enabled=False):
-            z = z.to(self.shift.dtype) - self.shift
-            return torch.addmm(self.constant, torch.cat([z.square(), z], 1), self.right)
+            return self.left(z) @ self.right
 
 
 def gaussian_columns(mean: Tensor, scale: Tensor) -> GaussianColumns:
@@ -152,7 +151,7 @@ def gaussian_columns(mean: Tensor, scale: Tensor) -> GaussianColumns:
         mean = mean - shift
         precision = scale.pow(-2)
         constant = -0.5 * ((precision * mean.square()).sum(1) + mean.shape[1] * LOG_2PI) - scale.log().sum(1)
-        return GaussianColumns(shift, torch.cat([-0.5 * precision, precision * mean], 1).T, constant)
+        return GaussianColumns(shift, torch.cat([-0.5 * precision, precision * mean, constant[:, None]], 1).T)
 
 
 def info_nce(scores: Tensor) -> Tensor:

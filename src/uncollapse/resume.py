@@ -16,6 +16,8 @@ from uncollapse.store import Log, load_tensors, read_json, save_tensors, write_j
 
 __all__ = ["RunFolder", "progress_of"]
 
+TAIL = 8192  #: bytes at the end of a log that are read to see how far a run is
+
 
 class RunFolder:
     """Where a run keeps what it needs to resume; without a path nothing is kept.
@@ -111,18 +113,20 @@ def difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
 
 
 def progress_of(folder: Path) -> dict[str, Any]:
-    """How far the run in a folder is: the last line of its log, or an empty dict."""
+    """How far the run in a folder is: the end of its log, newer values over older ones; or an empty dict."""
     try:
         with (folder / "log.jsonl").open("rb") as file:
             file.seek(0, 2)
-            file.seek(max(file.tell() - 8192, 0))
+            file.seek(max(file.tell() - TAIL, 0))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return {}
-    for line in reversed(lines):
+    found: dict[str, Any] = {}
+    for line in lines:
         try:
-            record: dict[str, Any] = json.loads(line)
-            return record
+            record = json.loads(line)
         except json.JSONDecodeError:
             continue
-    return {}
+        if isinstance(record, dict):
+            found.update(record)
+    return found

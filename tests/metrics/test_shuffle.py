@@ -60,7 +60,7 @@ def test_batches_change_nothing():
     x = model.simulate(101)
     whole = shuffle_gap(model, x)
     assert shuffle_gap(model, x, batch_size=10) == pytest.approx(whole, abs=1e-9)
-    assert shuffle_gap(model, [x[:50], x[50:]]) == pytest.approx(whole, abs=1e-9)
+    assert shuffle_gap(model, [x[:50], x[50:70], x[70:]]) == pytest.approx(whole, abs=1e-9)
     assert shuffle_gap(model, x, seed=1) != whole
 
 

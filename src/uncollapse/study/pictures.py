@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from uncollapse.codes import device_of, evaluation
 from uncollapse.data import DataSet
@@ -26,19 +25,18 @@ def prior_samples(model: VAE, count: int, seed: int, chunk: int = 512) -> Tensor
     return torch.cat(out)
 
 
-def reconstructions(model: VAE, x: Tensor, seed: int) -> Tensor:
-    """What the decoder makes of the posterior mean: its mean, or a sample where the mean cannot be had."""
+def reconstructions(model: VAE, x: Tensor, seed: int, draws: int = 64) -> Tensor:
+    """The mean of p(x|z) at the posterior mean, (B, *X): what the code alone says about the input.
+
+    An autoregressive likelihood has no closed mean; there it is the average of `draws` samples. One sample would not
+    do: it looks like a digit whatever z says.
+    """
     with evaluation(model, seed):
-        px = model.likelihood(model.posterior(x.to(device_of(model))).mean)
-        return expected(px).cpu()
-
-
-def expected(px: Distribution) -> Tensor:
-    """The mean of a likelihood; a sample for an autoregressive one."""
-    try:
-        return px.mean
-    except (NotImplementedError, Unsupported):
-        return px.sample()
+        z = model.posterior(x.to(device_of(model))).mean
+        try:
+            return model.likelihood(z).mean.cpu()
+        except (NotImplementedError, Unsupported):
+            return model.likelihood(z.expand(draws, *z.shape)).sample().mean(0).cpu()
 
 
 def pictures(model: VAE, data: DataSet, generated: Tensor, count: int, seed: int) -> dict[str, Any] | None:
