@@ -128,4 +128,4 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_bits(folder):
 def test_data_are_listed(folder):
     names = [entry["name"] for entry in json.loads(program("data", "list", "--json", cwd=folder).stdout)]
     assert {"digits", "gaussian-mixture", "mnist", "fashion-mnist"} <= set(names)
-    assert "1,797" in program("data", "show", "digits", cwd=folder, env={**os.environ, "COLUMNS": "200"}).stdout
+    assert "1257" in program("data", "show", "digits", cwd=folder, env={**os.environ, "COLUMNS": "200"}).stdout

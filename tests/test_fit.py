@@ -154,10 +154,10 @@ def test_a_finished_run_is_loaded_and_not_trained_again(tmp_path):
 
 def test_a_folder_of_other_settings_is_refused_and_not_touched(tmp_path):
     fit(small_model(), DATA, folder=tmp_path, batches=10, batch_size=16)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     with pytest.raises(RunConflict, match=r"lr was 0\.001, now 0\.1"):
         fit(small_model(), DATA, folder=tmp_path, batches=10, batch_size=16, lr=0.1)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
 class Explodes(Remedy):

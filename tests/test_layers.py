@@ -13,7 +13,7 @@ FLOORS = [
     {"draw", "data"},
     {"codes", "nets", "remedies"},
     {"metrics", "objective", "verdict"},
-    {"testing", "store", "plan", "progress"},
+    {"testing", "store", "plan", "progress", "board"},
     {"fabric", "resume"},
     {"fit"},
     {"study"},

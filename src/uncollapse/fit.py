@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from uncollapse.board import Board
 from uncollapse.codes import evaluation
 from uncollapse.data import DataSet, Part, as_data
 from uncollapse.distributions import is_bernoulli
@@ -133,6 +134,7 @@ class Loop:
         from uncollapse.progress import shown
 
         self.resume()
+        self.board = Board(None if self.step >= self.total else self.files.path, self.step)
         started = time.monotonic() - self.seconds
         with interruptible() as interrupted, shown(progress, self.total) as report:
             while self.step < self.total and not self.stopped:
@@ -145,6 +147,7 @@ class Loop:
                 if interrupted():
                     self.save()
                     raise KeyboardInterrupt(f"stopped after {self.step} of {self.total} batches; run again to resume")
+        self.board.close()
         return self.finish()
 
     def one_step(self) -> None:
@@ -186,6 +189,7 @@ class Loop:
             record.update(self.watch(self.model))
         self.history.append(record)
         self.files.log.append(event="validation", total=self.total, weights=self.objective.weights(), **record)
+        self.board.add("validation", {name: value for name, value in record.items() if name != "train"}, self.step)
         if self.plateau.see(record["valid"]["score"], self.step, patient=self.step < self.objective.arrives):
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         if self.plateau.halve():
@@ -195,9 +199,11 @@ class Loop:
     def file_away(self) -> None:
         """Log and checkpoint when it is time."""
         if self.step % self.plan.log_every == 0 and self.counted:
+            terms = self.peek()
             self.files.log.append(
-                event="train", step=self.step, total=self.total, seconds=round(self.seconds, 3), **self.peek()
+                event="train", step=self.step, total=self.total, seconds=round(self.seconds, 3), **terms
             )
+            self.board.add("train", terms, self.step)
         if self.step % (self.plan.checkpoint_every or self.every) == 0 or self.stopped:
             self.save()
 

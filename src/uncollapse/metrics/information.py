@@ -92,17 +92,19 @@ def rows(chunk: int | None, n: int) -> int:
 
 def log_ratios(mean: Tensor, scale: Tensor, z: Tensor, chunk: int) -> Tensor:
     r"""$\log q(z_i|x_i) - \log\sum_j q(z_i|x_j)$ for every example, (N,) nats, at most 0."""
-    columns = gaussian_columns(mean, scale)
-    left, right, n = columns.left(z), columns.right.contiguous(), len(z)
-    sums = torch.empty(n, dtype=torch.float64)
+    columns, n = gaussian_columns(mean, scale), len(z)
+    left = columns.left(z)
+    own = (left * columns.right.T).sum(1, keepdim=True)
+    # One more column takes the own density off every row, so that no row needs its maximum before exp.
+    left, right = torch.cat([left, -own], 1), torch.cat([columns.right, own.new_ones(1, n)])
+    out = torch.empty(n, dtype=torch.float64)
     buffer = torch.empty(min(chunk, n), n, dtype=torch.float64)
     for start in range(0, n, chunk):
         stop = min(start + chunk, n)
         block = torch.mm(left[start:stop], right, out=buffer[: stop - start])
-        # Relative to the own density, read from the same matrix: the own term is exp(0), and no row needs its maximum.
-        sums[start:stop] = block.sub_(block.diagonal(start).clone()[:, None]).exp_().sum(1)
-    # Above 1 but for rounding; infinite where another posterior explains the sample beyond all measure.
-    return -sums.log().clamp(0, FAR)
+        rounding = block.diagonal(start).clone()  # 0 but for rounding, which this takes out of the value again
+        out[start:stop] = rounding - block.exp_().sum(1).log()
+    return out.clamp_(-FAR, 0)  # at most 0 but for rounding; -inf where exp overflows
 
 
 def moment_bound(mean: Tensor, scale: Tensor, covariance: str) -> Estimate:
