@@ -14,7 +14,7 @@ FLOORS = [
     {"codes", "nets", "remedies"},
     {"metrics", "objective", "verdict"},
     {"testing", "store", "plan", "progress", "board"},
-    {"fabric", "resume"},
+    {"fabric", "resume", "validation"},
     {"fit"},
     {"study"},
     {"report"},

@@ -20,7 +20,7 @@ class Board:
         if folder is not None and find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)  # type: ignore[no-untyped-call]
+            self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
     def add(self, prefix: str, values: dict[str, Any], step: int) -> None:
         """Write the numbers among `values` as `prefix/name`, nested ones as `prefix/outer/name`."""

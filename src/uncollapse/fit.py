@@ -15,15 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse.board import Board
-from uncollapse.codes import evaluation
-from uncollapse.data import DataSet, Part, as_data
-from uncollapse.distributions import is_bernoulli
-from uncollapse.draw import draw
-from uncollapse.errors import BadInput, NonFinite, WorkFailed
+from uncollapse.data import DataSet, as_data
+from uncollapse.errors import NonFinite
 from uncollapse.fabric import Engine, choose_precision, interruptible
 from uncollapse.objective import Objective
-from uncollapse.plan import Order, Plateau, Settings, derive, even_pieces
+from uncollapse.plan import Order, Plateau, Settings, derive
 from uncollapse.resume import RunFolder
+from uncollapse.validation import check_range, scores
 
 __all__ = ["Fit", "fit"]
 
@@ -283,31 +281,3 @@ class Inner:
     def step(self, loss: Tensor, *parts: str) -> None:
         """One optimiser step that moves only the parts named."""
         self.loop.engine.move(loss.mean(), self.loop.engine.parts - set(parts))
-
-
-def check_range(model: Any, data: DataSet) -> None:
-    """Refuse a decoder that does not describe the data, and values that its likelihood has no probability for."""
-    with evaluation(model, 0):
-        one = draw(model, data.train.take(torch.arange(2), next(model.parameters(), torch.empty(0)).device))
-    low, high = data.train.range
-    if is_bernoulli(one.px) and (low < 0 or high > 1):
-        raise BadInput(
-            f"the model's Bernoulli likelihood needs values between 0 and 1, but the data have {low:g} to {high:g}; "
-            "divide them by their largest value, or give the VAE read_x=FixedGaussian(...)"
-        )
-
-
-def scores(model: Any, objective: Objective, part: Part, plan: Settings, engine: Any) -> dict[str, float]:
-    """Mean distortion, KL and score of a part (see `Objective.score`), nats; the noise is the same every time."""
-    totals = torch.zeros(3, dtype=torch.float64)
-    with evaluation(nn.ModuleList([model, objective]), derive(plan.seed, "validation")), engine.autocast():
-        for indices in even_pieces(len(part), plan.batch_size):
-            one = draw(model, part.take(indices, engine.device))
-            values = (-one.log_px.mean(0), one.kl.sum(1), objective.score(one, model))
-            totals += torch.stack([value.double().sum() for value in values]).cpu()
-    if not totals.isfinite().all():
-        raise WorkFailed(
-            "the validation score is NaN or infinite although the training loss is finite; "
-            "lower the learning rate or set clip="
-        )
-    return dict(zip(("distortion", "rate", "score"), (totals / len(part)).tolist(), strict=True))

@@ -7,9 +7,9 @@ from torch import Tensor
 
 __all__ = ["Space", "smallest"]
 
-ELEMENTS = 2**19  #: of one block of distances, 2 MiB
+ELEMENTS = 2**20  #: of one block of distances, 4 MiB
 SLACK = 3  #: candidates for the k-th neighbour beyond k, because rounding may swap near ties
-GROUPS = 128  #: of columns, whose minima tell where the smallest values are
+GROUPS = 64  #: of columns, whose minima tell where the smallest values are
 
 
 class Space:
