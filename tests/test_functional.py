@@ -6,7 +6,7 @@ from torch.distributions import Independent, Normal
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from uncollapse.errors import ShapeError
-from uncollapse.functional import gaussian_kl, info_nce, log_mean_exp, merge_moments, moments, pairwise_log_prob
+from uncollapse.functional import gaussian_kl, info_nce, log_mean_exp, pairwise_log_prob
 
 SCALES = [1.0, 1e-2, 1e-3]
 
@@ -151,13 +151,3 @@ def test_gaussian_kl_against_torch():
     mean, scale = torch.randn(50, dtype=torch.float64), torch.rand(50, dtype=torch.float64) + 0.1
     expected = torch.distributions.kl_divergence(Normal(mean, scale), Normal(torch.zeros(50), torch.ones(50)))
     torch.testing.assert_close(gaussian_kl(mean, scale), expected)
-
-
-@pytest.mark.parametrize("offset", [0.0, 1e6])
-def test_merged_moments_equal_those_of_the_whole(offset):
-    torch.manual_seed(0)
-    x = offset + torch.randn(60, 3, dtype=torch.float64)
-    merged = merge_moments(merge_moments(moments(x[:7]), moments(x[7:8])), moments(x[8:]))
-    assert merged.n == 60
-    torch.testing.assert_close(merged.mean, x.mean(0))
-    torch.testing.assert_close(merged.covariance, torch.cov(x.T), rtol=1e-7, atol=1e-9)

@@ -1,5 +1,6 @@
 """Devices, precision and the optimiser: the only file that imports the training engine (Lightning Fabric)."""
 
+import logging
 import math
 import signal
 import threading
@@ -39,9 +40,9 @@ class Engine:
         from lightning_fabric import Fabric
 
         accelerator, devices = accelerator_of(plan.device)
-        self.fabric = Fabric(
-            accelerator=accelerator, devices=devices, precision="bf16-mixed" if precision == "bf16" else "32-true"
-        )
+        kind = "bf16-mixed" if precision == "bf16" else "32-true"
+        with warnings_only("lightning_fabric"):
+            self.fabric = Fabric(accelerator=accelerator, devices=devices, precision=kind)
         self.plan, self.model, self.objective = plan, model, objective
         step = Step(model, objective, plan.samples).to(self.fabric.device)
         self.members = {name: members for name, members in parts_of(model, objective).items() if members}
@@ -144,6 +145,18 @@ class Engine:
         self.bare.load_state_dict({"state": state, "param_groups": self.bare.state_dict()["param_groups"]})
         for group in self.bare.param_groups:
             group["lr"] = lr
+
+
+@contextmanager
+def warnings_only(logger: str) -> Iterator[None]:
+    """Keep a library from announcing what it does; its warnings still pass."""
+    log = logging.getLogger(logger)
+    before = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 KEPT = "the last good state is kept; look at these examples, lower the learning rate or set clip="

@@ -13,13 +13,10 @@ from uncollapse.errors import ShapeError
 
 __all__ = [
     "GaussianColumns",
-    "Moments",
     "gaussian_columns",
     "gaussian_kl",
     "info_nce",
     "log_mean_exp",
-    "merge_moments",
-    "moments",
     "pairwise_log_prob",
 ]
 
@@ -222,46 +219,3 @@ def gaussian_kl(mean: Tensor, scale: Tensor) -> Tensor:
         8.0
     """
     return 0.5 * (mean.square() + scale.square() - 1) - scale.log()
-
-
-class Moments(NamedTuple):
-    """Count, mean (D,) and sum of outer products of deviations (D, D) of a set of points."""
-
-    n: int
-    mean: Tensor
-    scatter: Tensor
-
-    @property
-    def covariance(self) -> Tensor:
-        """The (n - 1) covariance, (D, D)."""
-        return self.scatter / max(self.n - 1, 1)
-
-
-def moments(x: Tensor) -> Moments:
-    """Moments of points (N, D), in float64.
-
-    Example:
-        >>> moments(torch.tensor([[0.0], [2.0]])).covariance.item()
-        2.0
-    """
-    x = x.double()
-    mean = x.mean(0)
-    centred = x - mean
-    return Moments(len(x), mean, centred.T @ centred)
-
-
-def merge_moments(a: Moments, b: Moments) -> Moments:
-    """Moments of the union of two sets, without losing digits when the means are large.
-
-    References:
-        Chan, Golub, LeVeque, 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
-
-    Example:
-        >>> x = torch.arange(6.0).reshape(6, 1)
-        >>> merge_moments(moments(x[:2]), moments(x[2:])).covariance.item() == moments(x).covariance.item()
-        True
-    """
-    n = a.n + b.n
-    gap = b.mean - a.mean
-    mean = a.mean + gap * (b.n / n)
-    return Moments(n, mean, a.scatter + b.scatter + torch.outer(gap, gap) * (a.n * b.n / n))
