@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ class Engine:
         from lightning_fabric import Fabric
 
         accelerator, devices = accelerator_of(plan.device)
-        kind = "bf16-mixed" if precision == "bf16" else "32-true"
+        kind: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if precision == "bf16" else "32-true"
         with warnings_only("lightning_fabric"):
             self.fabric = Fabric(accelerator=accelerator, devices=devices, precision=kind)
         self.plan, self.model, self.objective = plan, model, objective
