@@ -203,7 +203,7 @@ def batches_of(data: Any, batch_size: int, device: torch.device) -> Iterator[tup
         pairs: Iterable[Any] = data.batches(batch_size)
     elif isinstance(data, Tensor | np.ndarray):
         pairs = chunks(torch.as_tensor(data), None, batch_size)
-    elif isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(d, Tensor | np.ndarray) for d in data):
+    elif isinstance(data, tuple) and len(data) == 2 and all(isinstance(d, Tensor | np.ndarray) for d in data):
         pairs = chunks(torch.as_tensor(data[0]), torch.as_tensor(data[1]), batch_size)
     elif isinstance(data, Iterable):
         pairs = (batch if isinstance(batch, tuple | list) else (batch, None) for batch in data)

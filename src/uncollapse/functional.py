@@ -183,24 +183,34 @@ def info_nce(scores: Tensor) -> Tensor:
     return losses
 
 
+NOTHING = 60.0  #: nats below the best candidate at which a share counts as 0
+
+
 class DiagonalLoss(torch.autograd.Function):
-    """Cross-entropy whose targets are the diagonal, with one (B, K) tensor less in each pass than torch's own."""
+    """Cross-entropy whose targets are the diagonal, with one exponential for both passes.
+
+    Shares under exp(-60) become exact zeros. As subnormal numbers they would be as harmless to the result, but a
+    processor takes twenty times as long over each, here and in the products of the backward pass.
+    """
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor) -> Tensor:
         """(B, K) scores give (B,) losses."""
-        log_share = scores.log_softmax(1)
-        ctx.save_for_backward(log_share)
-        return -log_share.diagonal()
+        best = scores.amax(1, keepdim=True)
+        shares = (scores - best).clamp_(min=-NOTHING).exp_()
+        torch.threshold_(shares, 2 * math.exp(-NOTHING), 0.0)
+        total = shares.sum(1, keepdim=True)
+        ctx.save_for_backward(shares.div_(total))
+        return (best + total.log()).squeeze(1) - scores.diagonal()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, slope: Tensor) -> Tensor:
         """softmax - identity, row by row."""
-        (log_share,) = ctx.saved_tensors
-        shares: Tensor = log_share.exp()
-        shares.diagonal().sub_(1)
-        return shares.mul_(slope.unsqueeze(1))
+        (shares,) = ctx.saved_tensors
+        gradient: Tensor = shares * slope.unsqueeze(1)
+        gradient.diagonal().sub_(slope)
+        return gradient
 
 
 def gaussian_kl(mean: Tensor, scale: Tensor) -> Tensor:
