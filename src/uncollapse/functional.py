@@ -195,13 +195,17 @@ class DiagonalLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor) -> Tensor:
-        """(B, K) scores give (B,) losses."""
-        best = scores.amax(1, keepdim=True)
-        shares = (scores - best).clamp_(min=-NOTHING).exp_()
-        torch.threshold_(shares, 2 * math.exp(-NOTHING), 0.0)
-        total = shares.sum(1, keepdim=True)
-        ctx.save_for_backward(shares.div_(total))
-        return (best + total.log()).squeeze(1) - scores.diagonal()
+        """(B, K) scores give (B,) losses. Blocks of rows stay in the processor's cache from pass to pass."""
+        shares, losses = torch.empty_like(scores), []
+        parts = blocks(scores)
+        for out, rows in zip(shares.tensor_split(parts), scores.tensor_split(parts), strict=True):
+            best = rows.amax(1, keepdim=True)
+            torch.sub(rows, best, out=out).clamp_(min=-NOTHING).exp_()
+            total = torch.threshold_(out, 2 * math.exp(-NOTHING), 0.0).sum(1, keepdim=True)
+            out.div_(total)
+            losses.append((best + total.log()).squeeze(1))
+        ctx.save_for_backward(shares)
+        return torch.cat(losses) - scores.diagonal()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
