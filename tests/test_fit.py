@@ -160,6 +160,20 @@ def test_a_folder_of_other_settings_is_refused_and_not_touched(tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
+def test_another_likelihood_is_another_run(tmp_path):
+    fit(small_model(), DATA, folder=tmp_path, batches=4, batch_size=16)
+    other = small_model()
+    other.read_x = uncollapse.distributions.FixedGaussian(1.0)
+    with pytest.raises(RunConflict, match="other likelihood or prior"):
+        fit(other, DATA, folder=tmp_path, batches=4, batch_size=16)
+
+
+def test_a_fit_prints_in_one_line():
+    shown = repr(fit(small_model(), DATA, batches=4, batch_size=16))
+    assert shown.startswith("Fit(4 batches in ")
+    assert len(shown) < 200
+
+
 class Explodes(Remedy):
     """Becomes NaN for the first example of a batch at step 4."""
 
@@ -230,11 +244,13 @@ def test_bf16_trains_close_to_fp32():
         ({"batches": 3, "epochs": 1}, BadInput, "either batches"),
         ({"batches": 3, "learning_rate": 1}, BadInput, "no training setting 'learning_rate'"),
         ({"batches": 3, "batchsize": 1}, BadInput, "did you mean batch_size"),
-        ({"batches": 0}, BadInput, "batches should be a positive number"),
+        ({"batches": 0}, BadInput, "batches should be a positive whole number"),
         ({"batches": 3, "lr": float("nan")}, BadInput, "lr should be"),
         ({"batches": 3, "batch_size": 97}, BadInput, "larger than the training data"),
         ({"batches": 3, "optimiser": "lion"}, BadInput, "adam, adamw, sgd"),
         ({"batches": 3, "device": "tpu"}, BadInput, "device should be"),
+        ({"batches": 2.5}, BadInput, "positive whole number, got 2.5"),
+        ({"batches": -4, "lr": -1}, BadInput, "batches should be .*; lr should be"),
         ({"batches": 3, "weight_decay": -1}, BadInput, "weight_decay"),
     ],
 )

@@ -8,6 +8,7 @@ from uncollapse.draw import VAE, Draw, Model, draw
 from uncollapse.fit import Fit, fit
 from uncollapse.metrics import Estimate
 from uncollapse.objective import Objective
+from uncollapse.verdict import Verdict, verdict
 
 try:
     __version__ = version("uncollapse")
@@ -22,6 +23,7 @@ __all__ = [
     "Fit",
     "Model",
     "Objective",
+    "Verdict",
     "data",
     "draw",
     "fit",
@@ -30,4 +32,5 @@ __all__ = [
     "nets",
     "remedies",
     "schedules",
+    "verdict",
 ]

@@ -27,11 +27,13 @@ Out = Annotated[Path | None, typer.Option("--out", help="Folder of the study; ru
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 is one a core.")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where data files lie.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Page = Annotated[Path | None, typer.Option("--page", help="File to write; report.html in the study's folder.")]
 StudyPath = Annotated[str, typer.Argument(help="A study.yaml, a folder that holds one, or `demo`.")]
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def options(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
@@ -39,11 +41,14 @@ def options(
     if version:
         typer.echo(uncollapse.__version__)
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
 
 
 @app.command()
 def demo(overrides: Overrides = None, out: Out = None, workers: Workers = 0) -> None:
-    """Train, compare and judge six methods on real digits, in about three minutes on two cores.
+    """Train, compare and judge six methods on real digits, in about two minutes on two cores.
 
     Example: `uncollapse demo`, or shorter: `uncollapse demo fit.batches=200 "seeds=[0]"`
     """
@@ -145,9 +150,7 @@ def study_table(
 
 
 @study_app.command("report")
-def study_report(
-    study: StudyPath, out: Out = None, page: Annotated[Path | None, typer.Option("--page")] = None
-) -> None:
+def study_report(study: StudyPath, out: Out = None, page: Page = None) -> None:
     """Write the page of a study from its result files.
 
     Example: `uncollapse study report runs/demo --page page.html`

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from uncollapse.distributions import describe, kl_per_dimension
+from uncollapse.data import as_values
+from uncollapse.distributions import describe, kl_per_dimension, precise
 from uncollapse.draw import Model
 from uncollapse.errors import BadInput, ShapeError
 from uncollapse.functional import gaussian_kl
@@ -24,7 +25,7 @@ ROWS = 1024  #: noise is drawn for so many examples at a time, because torch's n
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """Posteriors of N examples, on the CPU in float32.
+    """Posteriors of N examples, on the CPU in float32; the samples in float64, so that tiny scales leave a trace.
 
     Attributes:
         mean: (N, D) posterior means.
@@ -76,13 +77,14 @@ class Codes:
             ShapeError: when shapes do not match.
             BadInput: when there are fewer than two examples, a scale is not positive or a number is not finite.
         """
-        mean = torch.as_tensor(mean).detach().cpu().float()
-        scale = torch.as_tensor(scale).detach().cpu().float()
+        mean, scale = (precise(torch.as_tensor(value).detach().cpu()) for value in (mean, scale))
         if mean.ndim != 2 or mean.shape != scale.shape:
             raise ShapeError(f"codes need mean and scale (N, D), got {tuple(mean.shape)} and {tuple(scale.shape)}")
+        if not (scale > 0).all():
+            raise BadInput("posterior scales should be positive, got zero, less or NaN; they are standard deviations")
         noise = posterior_noise(0, len(mean), mean.shape[1], seed)
         labels = None if labels is None else torch.as_tensor(labels).cpu()
-        return checked(cls(mean, scale, mean + scale * noise, gaussian_kl(mean, scale), labels))
+        return checked(cls(mean, scale, moved(mean, scale, noise), gaussian_kl(mean, scale), labels))
 
     @classmethod
     def of(cls, model: Model, data: Any, batch_size: int = 512, seed: int = 0) -> "Codes":
@@ -100,7 +102,7 @@ class Codes:
         means, scales, samples, kls, labels = [], [], [], [], []
         seen = 0
         with evaluation(model, seed):
-            for x, y in batches_of(data, batch_size, device_of(model)):
+            for x, y in batches_of(data, batch_size, model):
                 q = model.posterior(x)
                 mean, scale, z = tabulate(q, seen, seed)
                 seen += len(mean)
@@ -109,7 +111,7 @@ class Codes:
                 samples.append(z)
                 kl = kl_per_dimension(q, model.prior())
                 if kl is None:
-                    at = z.to(x.device)
+                    at = z.to(x)
                     kl = (q.log_prob(at) - model.prior().log_prob(at)).unsqueeze(-1)
                 kls.append(kl.cpu())
                 labels.append(y)
@@ -131,8 +133,13 @@ def tabulate(q: Distribution, first: int, seed: int) -> tuple[Tensor, Tensor | N
     base = q.base_dist if isinstance(q, Independent) else q
     if isinstance(base, Normal):
         mean, scale = base.loc.float().cpu(), base.scale.float().cpu()
-        return mean, scale, mean + scale * posterior_noise(first, len(mean), mean.shape[1], seed)
+        return mean, scale, moved(mean, scale, posterior_noise(first, len(mean), mean.shape[1], seed))
     return q.mean.float().cpu(), None, q.sample().float().cpu()
+
+
+def moved(mean: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
+    """mean + scale * noise in float64: in float32 a scale of 1e-8 would be lost beside a mean of 1."""
+    return mean.double() + scale.double() * noise.double()
 
 
 def checked(codes: Codes) -> Codes:
@@ -193,29 +200,36 @@ def device_of(model: Any) -> torch.device:
     return next((p.device for p in parameters), torch.device("cpu"))
 
 
-def batches_of(data: Any, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor | None]]:
+def batches_of(data: Any, batch_size: int, model: Any) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Pairs (x, labels or None) from a tensor, an array, a pair of them, a part of a data set or a loader.
 
-    x goes to `device` as floats, labels stay on the CPU. A part of a data set is anything with
-    `batches(batch_size)` that yields such pairs in a fixed order.
+    x goes to the device and the floating type of the model's parameters, labels stay on the CPU. Bytes above 1 are
+    shares of 255, as they are for `fit`. A part of a data set is anything with `batches(batch_size)` that yields such
+    pairs in a fixed order.
     """
     if hasattr(data, "batches"):
         pairs: Iterable[Any] = data.batches(batch_size)
     elif isinstance(data, Tensor | np.ndarray):
-        pairs = chunks(torch.as_tensor(data), None, batch_size)
+        pairs = chunks(as_values(data), None, batch_size)
     elif isinstance(data, tuple) and len(data) == 2 and all(isinstance(d, Tensor | np.ndarray) for d in data):
-        pairs = chunks(torch.as_tensor(data[0]), torch.as_tensor(data[1]), batch_size)
+        pairs = chunks(as_values(data[0]), torch.as_tensor(data[1]), batch_size)
     elif isinstance(data, Iterable):
         pairs = (batch if isinstance(batch, tuple | list) else (batch, None) for batch in data)
     else:
         raise ShapeError(f"data should be a tensor, an array, a pair (x, labels) or batches, got {describe(data)}")
-    for x, *rest in pairs:
-        y = rest[0] if rest else None
-        x = torch.as_tensor(x)
-        yield (
-            x.to(device, non_blocking=True) if x.is_floating_point() else x.to(device).float(),
-            None if y is None else torch.as_tensor(y).cpu(),
-        )
+    device, kind = device_of(model), dtype_of(model)
+    for batch in pairs:
+        if not isinstance(batch, tuple | list) or not batch or not isinstance(batch[0], Tensor | np.ndarray):
+            raise ShapeError(f"every batch should be a tensor or a pair (x, labels), got {describe(batch)}")
+        y = batch[1] if len(batch) > 1 else None
+        x = as_values(batch[0]).to(device, kind, non_blocking=True)
+        yield x, None if y is None else torch.as_tensor(y).cpu()
+
+
+def dtype_of(model: Any) -> torch.dtype:
+    """The floating type of the model's parameters; float32 when it has none."""
+    parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
+    return next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
 
 
 def chunks(x: Tensor, y: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:

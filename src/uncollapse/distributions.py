@@ -142,6 +142,23 @@ def is_bernoulli(px: Distribution) -> bool:
     return support is constraints.boolean
 
 
+def check_observed(px: Distribution, low: float, high: float) -> None:
+    """Refuse observations to which a likelihood gives no probability.
+
+    Arguments:
+        px: the likelihood.
+        low, high: the smallest and the largest observed value.
+
+    Raises:
+        BadInput: when they leave [0, 1] and the likelihood is Bernoulli.
+    """
+    if is_bernoulli(px) and (low < 0 or high > 1):
+        raise BadInput(
+            f"the model's Bernoulli likelihood needs values between 0 and 1, but the data have {low:g} to {high:g}; "
+            "divide them by their largest value, or give the VAE read_x=FixedGaussian(...)"
+        )
+
+
 def standard_normal(dimension: int, device: torch.device | str | None = None) -> Distribution:
     """The prior N(0, I) with event (D,).
 

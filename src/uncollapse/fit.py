@@ -26,7 +26,7 @@ from uncollapse.validation import check_range, scores
 __all__ = ["Fit", "fit"]
 
 
-@dataclass
+@dataclass(repr=False)
 class Fit:
     """What training left behind.
 
@@ -52,6 +52,13 @@ class Fit:
     precision: str
     seconds: float
     folder: Path | None
+
+    def __repr__(self) -> str:
+        score = self.history[-1]["valid"]["score"] if self.history else math.nan
+        return (
+            f"Fit({self.steps} batches in {self.seconds:.1f} s, best at {self.best_step}, "
+            f"last validation score {score:.3f} nats, stopped: {self.stopped})"
+        )
 
 
 def fit(

@@ -36,6 +36,10 @@ class Objective(nn.Module):
 
     def __init__(self, remedies: Sequence[Remedy] = ()) -> None:
         super().__init__()
+        if isinstance(remedies, Remedy) or not isinstance(remedies, Sequence):
+            raise BadInput(
+                f"Objective expects a list of remedies, got {type(remedies).__name__}; write Objective([...])"
+            )
         for remedy in remedies:
             if not isinstance(remedy, Remedy):
                 raise BadInput(f"Objective expects a list of remedies, got {remedy!r}; did you forget to call a class?")

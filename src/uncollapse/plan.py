@@ -61,18 +61,27 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        wrong = list(self.mistakes())
+        if wrong:
+            raise BadInput("; ".join(wrong))
+
+    def mistakes(self) -> Iterator[str]:
+        """Everything that is wrong with these settings, a sentence each."""
         if (self.batches is None) == (self.epochs is None):
-            raise BadInput("training needs a length: give either batches=... or epochs=..., and not both")
+            yield "training needs a length: give either batches=... or epochs=..., and not both"
         choices = {"optimiser": ("adam", "adamw", "sgd"), "precision": ("32", "bf16", "auto"), "keep": ("best", "last")}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise BadInput(f"{name} should be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-        for name in POSITIVE:
+                yield f"{name} should be one of {', '.join(allowed)}, got {getattr(self, name)!r}"
+        for name in (*WHOLE, *POSITIVE):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool | str) or not 0 < value < math.inf):
-                raise BadInput(f"{name} should be a positive number, got {value!r}")
-        if self.weight_decay < 0:
-            raise BadInput(f"weight_decay should be at least 0, got {self.weight_decay}")
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if value is not None and not (
+                number and 0 < value < math.inf and (name in POSITIVE or value == int(value))
+            ):
+                yield f"{name} should be a positive {'whole number' if name in WHOLE else 'number'}, got {value!r}"
+        if not isinstance(self.weight_decay, int | float) or not 0 <= self.weight_decay < math.inf:
+            yield f"weight_decay should be at least 0, got {self.weight_decay!r}"
 
     @classmethod
     def of(cls, **given: Any) -> "Settings":
@@ -88,10 +97,11 @@ class Settings:
         return cls(**given)
 
 
-POSITIVE = (
-    "batches", "epochs", "batch_size", "lr", "clip", "samples", "validate_every", "halve_after", "halvings",
-    "stop_after", "log_every", "checkpoint_every",
+WHOLE = (
+    "batches", "batch_size", "samples", "validate_every", "halve_after", "halvings", "stop_after", "log_every",
+    "checkpoint_every",
 )  # fmt: skip
+POSITIVE = ("epochs", "lr", "clip")
 
 
 def derive(seed: int, *words: object) -> int:

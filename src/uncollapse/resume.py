@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,14 @@ def describe(model: nn.Module, objective: Objective, data: DataSet, plan: Settin
         "data": data.fingerprint,
         "model": {name: list(value.shape) for name, value in model.state_dict().items()},
         "remedies": [f"{type(remedy).__name__}({remedy.extra_repr()})" for _, remedy in objective.members()],
+        "readers": {name: label(getattr(model, name, None)) for name in ("read_q", "read_x", "given_prior")},
     }
+
+
+def label(thing: Any) -> str:
+    """A function by its name, an object by what it prints without its address."""
+    name = getattr(thing, "__qualname__", None)
+    return str(name) if name else re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
 
 
 def difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
@@ -106,9 +114,10 @@ def difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     for name, value in b.items():
         if a.get(name) != value:
             return f"{name} was {a.get(name)!r}, now {value!r}"
-    for name in ("data", "remedies", "model"):
+    words = {"data": "data", "remedies": "remedies", "model": "weights' shapes", "readers": "likelihood or prior"}
+    for name, word in words.items():
         if theirs.get(name) != ours[name]:
-            return f"the {name} differ"
+            return f"other {word}"
     return "an unknown difference"
 
 

@@ -7,9 +7,9 @@ from torch import nn
 
 from uncollapse.codes import evaluation
 from uncollapse.data import DataSet, Part
-from uncollapse.distributions import is_bernoulli
+from uncollapse.distributions import check_observed
 from uncollapse.draw import draw
-from uncollapse.errors import BadInput, WorkFailed
+from uncollapse.errors import WorkFailed
 from uncollapse.objective import Objective
 from uncollapse.plan import Settings, derive, even_pieces
 
@@ -20,12 +20,7 @@ def check_range(model: Any, data: DataSet) -> None:
     """Refuse a decoder that does not describe the data, and values that its likelihood has no probability for."""
     with evaluation(model, 0):
         one = draw(model, data.train.take(torch.arange(2), next(model.parameters(), torch.empty(0)).device))
-    low, high = data.train.range
-    if is_bernoulli(one.px) and (low < 0 or high > 1):
-        raise BadInput(
-            f"the model's Bernoulli likelihood needs values between 0 and 1, but the data have {low:g} to {high:g}; "
-            "divide them by their largest value, or give the VAE read_x=FixedGaussian(...)"
-        )
+    check_observed(one.px, *data.train.range)
 
 
 def scores(model: Any, objective: Objective, part: Part, plan: Settings, engine: Any) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from uncollapse.metrics import KL, ActiveUnits, Bracket, Estimate
+from uncollapse.metrics.information import BIASED
 
 __all__ = ["Verdict", "verdict"]
 
@@ -15,7 +16,8 @@ class Verdict:
     """A word and its reasons.
 
     Attributes:
-        word: healthy, partial collapse, collapsed, off-prior collapse, decoder ignores z or prior hole.
+        word: healthy, partial collapse, collapsed, off-prior collapse, decoder ignores z, prior hole, or undetermined
+            where the examples are too few to tell.
         reasons: sentences with the numbers.
     """
 
@@ -32,28 +34,38 @@ def verdict(kl: KL, bracket: Bracket, units: ActiveUnits, gap: Estimate | None =
         units: active units, for the record: a latent may count as active and still carry next to nothing.
         gap: mean loss of log p(x|z) when z is shuffled between the examples, nats; None when there is no decoder.
 
-    The KL in excess of the upper bound, KL(m||p) for the moment-matched Gaussian m of the aggregate posterior, is
-    a lower bound of KL(q(z)||p(z)): a prior hole is declared when it exceeds 1 nat and the information.
+    The mismatch KL(q(z)||p(z)) is bounded from below in two ways: by the KL in excess of the upper bound, which is
+    KL(m||p) for the moment-matched Gaussian m of the aggregate posterior, and, for a prior that factorises, by the sum
+    of the mismatches of the latents. The larger one is held against the information.
     """
-    size = len(units.spectrum)
-    carrying = int((kl.information_per_dim >= NOTHING).sum())
-    lower, upper, excess = float(bracket.lower), float(bracket.upper), float(kl) - float(bracket.upper)
+    low, high = sorted((float(bracket.lower), float(bracket.upper)))
+    size, carrying = len(units.spectrum), int((kl.information_per_dim >= NOTHING).sum())
+    hole = max(float(kl) - float(bracket.upper), float(kl.mismatch))
     facts = [
-        f"Information lies between {lower:.2f} and {upper:.2f} nats (ceiling log N = {bracket.ceiling:.2f}).",
-        f"The KL is {float(kl):.2f} nats.",
+        f"Information lies between {low:.2f} and {high:.2f} nats (ceiling log N = {bracket.ceiling:.2f}).",
+        f"The KL is {float(kl):.2f} nats; at least {max(hole, 0.0):.2f} only separate the codes from the prior.",
         f"{carrying} of {size} latents carry at least {NOTHING} nats each; "
         f"{int(units)} have a variance of means of at least 0.01.",
     ]
-    if lower < NOTHING + 2 * float(bracket.lower.se):
-        word = "collapsed" if float(kl) < EMPTY_RATE else "off-prior collapse"
-        if upper > 1:
-            facts.append(f"The upper bound of {upper:.2f} nats leaves room; more examples would narrow it.")
-    elif gap is not None and float(gap) < NOTHING + 2 * float(gap.se):
-        word = "decoder ignores z"
-        facts.append(f"Shuffling z between inputs costs the likelihood {float(gap):.2f} nats.")
-    elif excess > max(1.0, lower):
-        word = "prior hole"
-        facts.append(f"At least {excess:.2f} nats of KL separate the aggregate posterior from the prior.")
-    else:
-        word = "healthy" if carrying == size else "partial collapse"
-    return Verdict(word, facts)
+    repeated = float(kl.information) - high
+    if repeated > max(0.5, 0.2 * high):
+        facts.append(f"The latents repeat each other: their information adds up to {float(kl.information):.2f} nats.")
+    word, more = judge(float(kl), bracket, hole, gap)
+    if word == "healthy" and carrying < size:
+        word = "partial collapse"
+    return Verdict(word, [*facts, *more])
+
+
+def judge(rate: float, bracket: Bracket, hole: float, gap: Estimate | None) -> tuple[str, list[str]]:
+    """The word for the code as a whole, and what to say beside the common facts."""
+    lower, upper = bracket.lower, bracket.upper
+    if lower < NOTHING + 2 * lower.se:
+        if 2 * lower.se < NOTHING or (lower < NOTHING and upper < NOTHING + 2 * upper.se):
+            return ("collapsed" if rate < EMPTY_RATE else "off-prior collapse"), []
+        return "undetermined", [f"The lower bound is uncertain by {lower.se:.2f} nats; more examples are needed."]
+    if gap is not None and gap.value == gap.value and gap < NOTHING + min(2 * gap.se, EMPTY_RATE):
+        return "decoder ignores z", [f"Shuffling z between inputs costs the likelihood {float(gap):.2f} nats."]
+    near = bracket.ceiling - lower < BIASED
+    if hole > max(1.0, float(upper) if near else float(lower)):
+        return "prior hole", ["Samples of the prior will often land where no code lies."]
+    return "healthy", []

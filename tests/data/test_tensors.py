@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from uncollapse.data import DataSet, as_data, from_tensors
-from uncollapse.data.tensors import split_index
+from uncollapse.data.tensors import as_values, split_index
 from uncollapse.errors import BadInput, ShapeError
 
 
@@ -40,7 +41,7 @@ def test_fractions_must_make_sense(fractions):
     [
         (np.random.default_rng(0).random((20, 3)), torch.float32, 1.0),
         (np.random.default_rng(0).random((20, 3)).astype(np.float16), torch.float16, 1.0),
-        (np.arange(60, dtype=np.uint8).reshape(20, 3), torch.uint8, 255.0),
+        (np.arange(60, dtype=np.uint8).reshape(20, 3) * 4, torch.uint8, 255.0),
         (np.arange(60).reshape(20, 3) % 2, torch.uint8, 1.0),
         (np.arange(60).reshape(20, 3) % 2 == 0, torch.uint8, 1.0),
         (np.arange(60).reshape(20, 3) * 100, torch.int64, 1.0),
@@ -58,9 +59,28 @@ def test_the_smallest_honest_type(array, dtype, divisor):
 
 def test_only_bytes_are_taken_for_grey_levels():
     assert from_tensors(torch.arange(60).reshape(20, 3)).train.divisor == 1.0
-    assert from_tensors(torch.arange(60).reshape(20, 3).byte()).train.divisor == 255.0
+    assert from_tensors(torch.arange(60).reshape(20, 3).byte() * 4).train.divisor == 255.0
     assert from_tensors(torch.arange(60).reshape(20, 3).byte() % 2).train.divisor == 1.0
     assert from_tensors(torch.arange(60).reshape(20, 3).byte() % 17, divisor=16).train.divisor == 16
+
+
+def test_bytes_of_few_levels_are_remarked_on():
+    with pytest.warns(UserWarning, match="at most 16 are read as shares of 255"):
+        assert from_tensors(torch.arange(60).reshape(20, 3).byte() % 17).train.divisor == 255
+
+
+def test_a_tensor_data_set_is_its_tensors():
+    x, y = torch.rand(20, 3), torch.arange(20) % 2
+    assert torch.equal(as_data(TensorDataset(x, y)).train.x, as_data((x, y)).train.x)
+    assert as_data(TensorDataset(x)).train.y is None
+    with pytest.raises(ShapeError, match="tensors behind a loader"):
+        as_data(DataLoader(TensorDataset(x)))
+
+
+def test_values_for_metrics_are_those_for_training():
+    x = torch.arange(60).reshape(20, 3).byte() * 4
+    part = from_tensors(x, valid=x).train
+    assert torch.equal(as_values(x), part.tensor())
 
 
 def test_likelihood_follows_the_range():

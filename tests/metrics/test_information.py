@@ -178,3 +178,21 @@ def test_other_families_are_refused():
     codes = collapsed_codes(10)
     with pytest.raises(BadInput, match="diagonal Gaussian"):
         mutual_information(Codes(codes.mean, None, codes.sample, codes.kl))
+
+
+@pytest.mark.parametrize("scale", [1e-5, 1e-7, 1e-8, 1e-10])
+def test_tight_posteriors_with_twins(scale):
+    """Every code occurs twice, so the information of N codes is log(N / 2), at any scale."""
+    centres = torch.randn(100, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    codes = Codes.from_gaussian(centres.repeat(2, 1), torch.full((200, 3), scale, dtype=torch.float64))
+    assert mutual_information(codes).lower == pytest.approx(math.log(100), abs=1e-4)
+
+
+def test_a_lower_bound_near_the_ceiling_says_so():
+    noise = torch.randn(360, 8, generator=torch.Generator().manual_seed(0))
+    near = mutual_information(Codes.from_gaussian(0.89 * noise, torch.full((360, 8), 0.456)))
+    assert not near.saturated
+    assert near.lower < near.ceiling - 0.1
+    assert near.lower.flags == ("near the ceiling: too low",)
+    far = mutual_information(Codes.from_gaussian(0.3 * noise, torch.full((360, 8), 0.954)))
+    assert far.lower.flags == ()

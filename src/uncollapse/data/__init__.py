@@ -5,13 +5,14 @@ from uncollapse.data.catalogue import Entry, catalogue, load, names
 from uncollapse.data.dataset import DataSet
 from uncollapse.data.idx import read_idx
 from uncollapse.data.part import Part
-from uncollapse.data.tensors import as_data, from_tensors
+from uncollapse.data.tensors import as_data, as_values, from_tensors
 
 __all__ = [
     "DataSet",
     "Entry",
     "Part",
     "as_data",
+    "as_values",
     "catalogue",
     "digits",
     "from_tensors",

@@ -1,17 +1,19 @@
 """Data sets from what people have in hand: tensors, arrays, pairs of them."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from uncollapse.data.dataset import DataSet
 from uncollapse.data.part import Part, check_examples, check_labels
 from uncollapse.errors import BadInput, ShapeError
 
-__all__ = ["as_data", "from_tensors", "split_index"]
+__all__ = ["as_data", "as_values", "from_tensors", "split_index"]
 
 FRACTIONS = (0.8, 0.1, 0.1)
 
@@ -92,8 +94,8 @@ def as_data(data: Any, seed: int = 0) -> DataSet:
     """Whatever a user brings, as a data set; values are taken as they are, nothing is binarised.
 
     Arguments:
-        data: a `DataSet`; a tensor or array (N, *X); a pair (x, labels); a pair (train, valid) or a triple
-            (train, valid, test), each of which is a tensor, an array or a pair (x, labels).
+        data: a `DataSet`; a torch `TensorDataset`; a tensor or array (N, *X); a pair (x, labels); a pair
+            (train, valid) or a triple (train, valid, test), each of which is a tensor, an array or a pair (x, labels).
         seed: of the split, where one is made.
 
     Raises:
@@ -105,6 +107,8 @@ def as_data(data: Any, seed: int = 0) -> DataSet:
     """
     if isinstance(data, DataSet):
         return data
+    if isinstance(data, TensorDataset):
+        data = data.tensors if len(data.tensors) > 1 else data.tensors[0]
     if isinstance(data, Tensor | np.ndarray):
         return from_tensors(data, seed=seed)
     if isinstance(data, tuple | list) and 2 <= len(data) <= 3 and all(map(is_piece, data)):
@@ -113,7 +117,8 @@ def as_data(data: Any, seed: int = 0) -> DataSet:
         return from_tensors(*pair(data[0]), valid=data[1], test=data[2] if len(data) == 3 else None, seed=seed)
     raise ShapeError(
         "data should be a data set, a tensor or array (N, *X), a pair (x, labels) or (train, valid), or a triple "
-        f"(train, valid, test), got a {type(data).__name__}"
+        f"(train, valid, test), got a {type(data).__name__}; training shuffles and binarises by itself, so give it the "
+        "tensors behind a loader"
     )
 
 
@@ -209,8 +214,29 @@ def labels_of(y: Any) -> Tensor:
 
 def guess_divisor(given: Any, pieces: Sequence[Tensor]) -> float:
     """255 for what was given as bytes and exceeds 1, else 1."""
-    image = str(given.dtype) in {"uint8", "torch.uint8"} and max(int(x.max()) for x in pieces if x.numel()) > 1
-    return 255.0 if image else 1.0
+    if str(given.dtype) not in {"uint8", "torch.uint8"}:
+        return 1.0
+    most = max((int(x.max()) for x in pieces if x.numel()), default=0)
+    if 1 < most < 128:
+        warnings.warn(
+            f"bytes of at most {most} are read as shares of 255; if {most} means full ink, divide by it first, or "
+            f"use data.from_tensors(..., divisor={most})",
+            stacklevel=3,
+        )
+    return 255.0 if most > 1 else 1.0
+
+
+def as_values(x: Any) -> Tensor:
+    """A tensor or array as real numbers: bytes above 1 are shares of 255, everything else is taken as it is.
+
+    Example:
+        >>> as_values(torch.tensor([0, 255], dtype=torch.uint8))
+        tensor([0., 1.])
+    """
+    found = torch.as_tensor(x)
+    if found.is_floating_point():
+        return found
+    return found.float() / guess_divisor(found, [found])
 
 
 def is_piece(value: Any) -> bool:

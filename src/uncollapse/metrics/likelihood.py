@@ -9,7 +9,8 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, Independent, Normal
 
-from uncollapse.codes import batches_of, device_of, evaluation
+from uncollapse.codes import batches_of, evaluation
+from uncollapse.distributions import check_observed
 from uncollapse.draw import Model
 from uncollapse.errors import BadInput, NonFinite, ShapeError
 from uncollapse.metrics.estimate import Estimate, mean_estimate
@@ -101,7 +102,7 @@ def summarised(values: Tensor, ess: Tensor, pareto_k: Tensor, samples: int) -> N
 def blocks_of_weights(model: Model, data: Any, samples: int, seed: int, chunk: int) -> Iterator[Tensor]:
     """Log importance weights (B, K) of one block of examples after another, nats, on the CPU."""
     first = 0
-    for x, _ in batches_of(data, BLOCK, device_of(model)):
+    for x, _ in batches_of(data, BLOCK, model):
         for block in torch.split(x, BLOCK):
             q, prior = model.posterior(block), model.prior()
             z = samples_of(q, samples, seed, first)
@@ -118,6 +119,7 @@ def log_weights(model: Model, q: Distribution, prior: Distribution, x: Tensor, z
     px = model.likelihood(z)
     if px.event_shape != x.shape[1:]:
         raise ShapeError(f"the decoder describes {tuple(px.event_shape)}, but x is {tuple(x.shape[1:])}")
+    check_observed(px, float(x.min()), float(x.max()))
     log_px: Tensor = px.log_prob(x)
     return (log_px.double() + prior.log_prob(z).double() - q.log_prob(z).double()).cpu()
 

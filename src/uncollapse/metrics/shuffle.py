@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uncollapse.codes import Codes, batches_of, device_of, evaluation, private_stream, tabulate
+from uncollapse.codes import Codes, batches_of, evaluation, private_stream, tabulate
 from uncollapse.draw import Model
 from uncollapse.errors import BadInput, ShapeError
 from uncollapse.metrics.estimate import Estimate, mean_estimate
@@ -42,7 +42,7 @@ def shuffle_gap(model: Model, data: Any, seed: int = 0, batch_size: int = 512) -
     gaps: list[Tensor] = []
     start = 0
     with evaluation(model, seed):
-        for x, _ in batches_of(data, batch_size, device_of(model)):
+        for x, _ in batches_of(data, batch_size, model):
             q = model.posterior(x)
             # Sampled again rather than looked up: a loader that shuffles gives other examples this time.
             pair = torch.stack([tabulate(q, start, seed)[2], other[start : start + len(x)]])

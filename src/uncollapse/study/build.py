@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -74,16 +75,12 @@ def build_remedy(spec: str | dict[str, Any], context: dict[str, Any]) -> remedie
         raise BadInput(f"a remedy is written as {{Name: {{argument: value}}}}, got {spec!r}")
     name, arguments = next(iter(spec.items()))
     if name not in remedy_names():
-        near = difflib.get_close_matches(name, remedy_names(), 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(remedy_names())}"
-        raise BadInput(f"there is no remedy {name!r}; {hint}")
+        raise BadInput(f"there is no remedy {name!r}; {nearest(name, remedy_names())}")
     kind = getattr(remedies, name)
     takes = inspect.signature(kind).parameters
     for argument in arguments or {}:
         if argument not in takes:
-            near = difflib.get_close_matches(argument, takes, 1)
-            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(takes)}"
-            raise BadInput(f"{name} has no argument {argument!r}; {hint}")
+            raise BadInput(f"{name} has no argument {argument!r}; {nearest(argument, takes)}")
     filled = {key: value for key, value in context.items() if key in takes and value is not None}
     return construct(kind, {**filled, **{key: scheduled(value) for key, value in (arguments or {}).items()}})
 
@@ -99,10 +96,23 @@ def construct(kind: Any, arguments: dict[str, Any]) -> remedies.Remedy:
 
 def scheduled(value: Any) -> Any:
     """`{linear: {start: 0, end: 1, over: 100}}` as a schedule; anything else as it is."""
-    if isinstance(value, dict) and len(value) == 1 and next(iter(value)) in SCHEDULES:
-        name, arguments = next(iter(value.items()))
-        try:
-            return SCHEDULES[name](**arguments)
-        except TypeError as error:
-            raise BadInput(f"the schedule {name} cannot be made of {arguments!r}: {error}") from error
-    return value
+    if not (isinstance(value, dict) and len(value) == 1):
+        return value
+    name, arguments = next(iter(value.items()))
+    if name not in SCHEDULES or not isinstance(arguments, dict):
+        raise BadInput(f"there is no schedule {name!r}; {nearest(name, SCHEDULES)}")
+    takes = inspect.signature(SCHEDULES[name]).parameters
+    for argument in arguments:
+        if argument not in takes:
+            raise BadInput(f"the schedule {name} has no argument {argument!r}; {nearest(argument, takes)}")
+    try:
+        return SCHEDULES[name](**arguments)
+    except TypeError as error:
+        raise BadInput(f"the schedule {name} cannot be made of {arguments!r}: {error}") from error
+
+
+def nearest(name: Any, known: Iterable[str]) -> str:
+    """Which of the known names was meant, or all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(str(name), names, 1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"

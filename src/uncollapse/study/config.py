@@ -1,6 +1,5 @@
 """YAML in and out: every mistake at once, each with its line, its place and the nearest right name."""
 
-import difflib
 import re
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 import yaml
 
 from uncollapse.errors import BadInput
+from uncollapse.study.build import nearest
 from uncollapse.study.spec import Arm, Measure, ModelSpec, Run, Study
 
 __all__ = ["dump_study", "load_run", "load_study", "override", "parse"]
@@ -83,10 +83,7 @@ def parse(kind: type[T], text: str, source: str = "<text>", overrides: list[str]
             found: T = TypeAdapter(kind).validate_python(value)
             return found
         except ValidationError as error:
-            problems = [
-                explain(one["loc"], f"{tidy(one['msg'])}, got {short(one['input'])}", source, tree)
-                for one in error.errors()
-            ]
+            problems = [explain(one["loc"], tidy(one["msg"]) + given(one), source, tree) for one in error.errors()]
     raise BadInput("; ".join(problems) if len(problems) == 1 else "\n  ".join(["several mistakes:", *problems]))
 
 
@@ -99,9 +96,7 @@ def unknown_keys(kind: type, value: Any, loc: tuple[Any, ...] = ()) -> list[tupl
     out = []
     for key, item in value.items():
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            out.append(((*loc, key), f"unknown key; {hint}"))
+            out.append(((*loc, key), f"unknown key; {nearest(key, known)}"))
         elif key in nested:
             out += unknown_keys(nested[key], item, (*loc, key))
         elif key == "arms" and isinstance(item, list):
@@ -117,13 +112,8 @@ def unknown_settings(value: Any, loc: tuple[Any, ...]) -> list[tuple[tuple[Any, 
     from uncollapse.plan import Settings
 
     known = [one.name for one in fields(Settings) if one.name != "seed"]
-    out = []
-    for key in value if isinstance(value, dict) else ():
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            out.append(((*loc, key), f"unknown key; {hint}"))
-    return out
+    keys = value if isinstance(value, dict) else ()
+    return [((*loc, key), f"unknown key; {nearest(key, known)}") for key in keys if key not in known]
 
 
 def explain(loc: tuple[Any, ...], words: str, source: str, tree: yaml.Node | None) -> str:
@@ -153,6 +143,11 @@ def tidy(message: str) -> str:
     """pydantic's sentence, in our form."""
     message = message.removeprefix("Value error, ").removeprefix("Input ")
     return message[0].lower() + message[1:] if message else "not accepted"
+
+
+def given(problem: Any) -> str:
+    """What stood there, unless it is a whole section and our own sentence says enough."""
+    return "" if problem["type"] == "value_error" else f", got {short(problem['input'])}"
 
 
 def short(value: Any) -> str:

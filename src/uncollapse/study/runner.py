@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.data import DataSet
-from uncollapse.errors import UncollapseError, WorkFailed
+from uncollapse.errors import BadInput, UncollapseError, WorkFailed
 from uncollapse.resume import progress_of
 from uncollapse.store import read_json, write_json, write_text
 from uncollapse.study.build import build, load_data
@@ -55,15 +55,20 @@ def plan(study: Study, folder: Path, data_dir: str | None = None) -> list[Job]:
         BadInput: when a data set, a network or a remedy cannot be built, before any work is done.
     """
     sets: dict[str, DataSet] = {}
-    jobs, built = [], set()
+    jobs, seen, mistakes = [], set(), []
     for run in study.runs():
-        key = repr(run.data)
-        if key not in sets:
-            sets[key] = load_data(run, data_dir)
-        if run.arm not in built:
-            build(run, sets[key])
-            built.add(run.arm)
-        jobs.append(Job(run, folder / run.hash(sets[key].fingerprint)))
+        try:
+            key = repr(run.data)
+            sets[key] = sets.get(key) or load_data(run, data_dir)
+            if run.arm not in seen:
+                seen.add(run.arm)
+                build(run, sets[key])
+            jobs.append(Job(run, folder / run.hash(sets[key].fingerprint)))
+        except UncollapseError as error:
+            sentence = f"arm {run.arm!r}: {error}"
+            mistakes += [] if sentence in mistakes else [sentence]
+    if mistakes:
+        raise BadInput("; ".join(mistakes) if len(mistakes) == 1 else "\n  ".join(["several mistakes:", *mistakes]))
     for job in jobs:
         job.state, job.note = state_of(job.folder)
     return jobs

@@ -95,7 +95,7 @@ def measure(run: Run, model: VAE, data: DataSet) -> dict[str, Any]:
     likeness = density_coverage(data.test.tensor(), generated, k=run.measure.k)
     metrics = {
         "nll": nll(model, data.test, samples=run.measure.nll_samples, seed=seed),
-        "kl": divergence, "kl_information": divergence.joint_information, "kl_mismatch": divergence.joint_mismatch,
+        "kl": divergence, "kl_information": divergence.information, "kl_mismatch": divergence.mismatch,
         "mi_lower": bracket.lower, "mi_upper": bracket.upper, "active_units": units,
         **likeness._asdict(), "shuffle_gap": gap,
     }  # fmt: skip
@@ -107,8 +107,16 @@ def measure(run: Run, model: VAE, data: DataSet) -> dict[str, Any]:
         "mi": {"ceiling": bracket.ceiling, "saturated": bool(bracket.saturated)},
         "verdict": {"word": judged.word, "reasons": judged.reasons},
         "spectrum": units.spectrum.tolist(),
+        "reference": reference(data, run.measure.k),
         "images": pictures(model, data, generated, run.measure.images, seed),
     }
+
+
+def reference(data: DataSet, k: int) -> dict[str, float]:
+    """Density and coverage of real training examples against the test part: what perfect samples would score."""
+    count = min(len(data.train), len(data.test))
+    found = density_coverage(data.test.tensor()[:count], next(iter(data.train.batches(count)))[0], k=k)
+    return {"density": float(found.density), "coverage": float(found.coverage)}
 
 
 def describe(run: Run, name: str, data: DataSet, objective: Objective, trained: Fit) -> dict[str, Any]:
