@@ -125,7 +125,24 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_bits(folder):
     assert weights[0] == weights[1]
 
 
+def test_the_version_is_told(folder):
+    assert program("--version", cwd=folder).stdout.strip().count(".") == 2
+    assert "Usage" in program(cwd=folder, check=2).stdout
+
+
+def test_every_arm_that_cannot_be_built_is_named_before_any_work(folder):
+    (folder / "bad.yaml").write_text(
+        STUDY.replace("{beta: 2}", "{bata: 2}").replace("name: plain", "name: p, remedies: [Anneall]")
+    )
+    done = program("study", "run", "bad.yaml", cwd=folder, check=2)
+    assert "arm 'p': there is no remedy 'Anneall'; did you mean Anneal?" in done.stderr
+    assert "arm 'b': Beta has no argument 'bata'; did you mean beta?" in done.stderr
+    assert not (folder / "runs").exists()
+
+
 def test_data_are_listed(folder):
     names = [entry["name"] for entry in json.loads(program("data", "list", "--json", cwd=folder).stdout)]
     assert {"digits", "gaussian-mixture", "mnist", "fashion-mnist"} <= set(names)
-    assert "1257" in program("data", "show", "digits", cwd=folder, env={**os.environ, "COLUMNS": "200"}).stdout
+    assert (
+        "1,257 to train" in program("data", "show", "digits", cwd=folder, env={**os.environ, "COLUMNS": "200"}).stdout
+    )

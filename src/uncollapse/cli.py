@@ -200,9 +200,19 @@ def data_show(name: str, data_dir: DataDir = None, as_json: AsJson = False) -> N
     if as_json:
         typer.echo(json.dumps(found))
         return
-    for key, value in found.items():
-        console().print(f"[bold]{key.replace('_', ' ')}[/bold]: ", end="")
-        console().print(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value), markup=False)
+    entry = entries[name]
+    lines = {
+        "what": entry.what,
+        "shape": " x ".join(map(str, entry.shape)),
+        "examples": "{:,} to train, {:,} to validate, {:,} to test".format(*entry.size),
+        "at hand": "yes" if entry.present else "no; see where it is looked for",
+        "looked for in": ", ".join(map(str, entry.places)) or "nowhere: it needs no file",
+        "cite": entry.citation,
+        "licence": entry.licence,
+    }
+    typer.echo(name)
+    for key, value in lines.items():
+        typer.echo(f"  {key + ':':<15}{value}")
 
 
 def run_and_report(
@@ -212,13 +222,15 @@ def run_and_report(
     from uncollapse import report
     from uncollapse.study.display import live
     from uncollapse.study.engine import local_engine
-    from uncollapse.study.runner import run_study
+    from uncollapse.study.runner import plan, run_study
 
     spec, folder = find_study(study, overrides, out)
+    where = None if data_dir is None else str(data_dir)
+    jobs = plan(spec, folder, where)
     count = min(workers or cores(), len(spec.runs()))
     screen = console()
     with stoppable(), live(screen) as watch, local_engine(count) as engine:
-        jobs = run_study(spec, folder, engine, None if data_dir is None else str(data_dir), watch, command)
+        jobs = run_study(spec, folder, engine, where, watch, command, jobs)
     failed = [job for job in jobs if job.state == "failed"]
     if len(failed) < len(jobs):
         header, results = results_of(folder)

@@ -121,8 +121,11 @@ class Family:
     def missing(self, data_dir: str | Path | None) -> str:
         """What to put where."""
         wanted = ", ".join(names[0] for names in self.files)
-        places = ", ".join(str(root / self.folders[0]) for root in roots(data_dir))
-        return f"{self.name} was not found; put {wanted} (or the same without .gz) into one of {places}"
+        places = " or ".join(str(root / self.folders[0]) for root in roots(data_dir))
+        return (
+            f"{self.name} was not found; put {wanted} (or the same without .gz) into {places}, "
+            "or say where they are with --data-dir (data_dir=) or $UNCOLLAPSE_DATA"
+        )
 
 
 LECUN = "LeCun, Bottou, Bengio, Haffner, 1998, Gradient-based learning applied to document recognition, Proc. IEEE 86"

@@ -121,7 +121,7 @@ def exact_log_ratios(mean: Tensor, scale: Tensor, z: Tensor) -> Tensor:
     constant = -scale.log().sum(1)
     own = constant - 0.5 * ((z - mean) / scale).square().sum(1)
     out = []
-    for index in torch.arange(n).split(max(1, 16 * ELEMENTS // (n * latent))):
+    for index in torch.split(torch.arange(n), max(1, 16 * ELEMENTS // (n * latent))):
         block = constant - 0.5 * ((z[index, None] - mean) / scale).square().sum(2)
         out.append(own[index] - block.logsumexp(1))
     return torch.cat(out).clamp_(-FAR, 0)

@@ -55,7 +55,8 @@ def plan(study: Study, folder: Path, data_dir: str | None = None) -> list[Job]:
         BadInput: when a data set, a network or a remedy cannot be built, before any work is done.
     """
     sets: dict[str, DataSet] = {}
-    jobs, seen, mistakes = [], set(), []
+    jobs, seen = [], set()
+    mistakes: dict[str, list[str]] = {}
     for run in study.runs():
         try:
             key = repr(run.data)
@@ -65,13 +66,21 @@ def plan(study: Study, folder: Path, data_dir: str | None = None) -> list[Job]:
                 build(run, sets[key])
             jobs.append(Job(run, folder / run.hash(sets[key].fingerprint)))
         except UncollapseError as error:
-            sentence = f"arm {run.arm!r}: {error}"
-            mistakes += [] if sentence in mistakes else [sentence]
+            mistakes.setdefault(str(error), []).append(run.arm)
     if mistakes:
-        raise BadInput("; ".join(mistakes) if len(mistakes) == 1 else "\n  ".join(["several mistakes:", *mistakes]))
+        raise BadInput(told(mistakes, len(study.arms)))
     for job in jobs:
         job.state, job.note = state_of(job.folder)
     return jobs
+
+
+def told(mistakes: dict[str, list[str]], arms: int) -> str:
+    """All mistakes, each once, with the arms that make it where not all of them do."""
+    sentences = []
+    for words, names in mistakes.items():
+        some = list(dict.fromkeys(names))
+        sentences.append(words if len(some) == arms else f"arm {', '.join(map(repr, some))}: {words}")
+    return sentences[0] if len(sentences) == 1 else "\n  ".join(["several mistakes:", *sentences])
 
 
 def state_of(folder: Path) -> tuple[str, str]:
@@ -90,6 +99,7 @@ def run_study(
     data_dir: str | None = None,
     watch: Callable[[list[Job]], None] | None = None,
     command: str = "",
+    jobs: list[Job] | None = None,
 ) -> list[Job]:
     """Do all runs of a study that are not done.
 
@@ -100,11 +110,12 @@ def run_study(
         data_dir: where data files are looked for.
         watch: told at every change and about twice a second.
         command: how to repeat the study, for the page.
+        jobs: what `plan` gave for this study and folder; made here if None.
 
     Returns:
         All jobs, each done or failed; a failed one does not stop the others.
     """
-    jobs = plan(study, folder, data_dir)
+    jobs = jobs or plan(study, folder, data_dir)
     write_text(folder / "study.yaml", dump_study(study))
     write_json(folder / "study.json", {**study.header(command), "hashes": [job.folder.name for job in jobs]})
     show = watch or (lambda jobs: None)
