@@ -139,6 +139,7 @@ class Loop:
         from uncollapse.progress import shown
 
         self.resume()
+        self.learn()
         self.board = Board(None if self.step >= self.total else self.files.path, self.step)
         started = time.monotonic() - self.seconds
         with interruptible() as interrupted, shown(progress, self.total) as report:
@@ -155,13 +156,16 @@ class Loop:
         self.board.close()
         return self.finish()
 
+    def learn(self) -> None:
+        """Training mode; asked for where it may have been left, because walking all modules costs time."""
+        self.model.train()
+        self.objective.train()
+
     def one_step(self) -> None:
         """Data, noise, inner work, terms, backward, clip, optimiser, state."""
         indices = self.order.indices(self.step)
         self.engine.seed(derive(self.plan.seed, "noise", self.step))
         x = self.train.take(indices, self.engine.device)
-        self.model.train()
-        self.objective.train()
         frozen = self.objective.before_step(Inner(self))
         terms = self.engine.terms(x)
         loss = torch.stack([term.mean() for term in terms.values()])
@@ -192,6 +196,7 @@ class Loop:
         record["valid"] = scores(self.model, self.objective, self.valid, self.plan, self.engine)
         if self.watch is not None:
             record.update(self.watch(self.model))
+            self.learn()
         self.history.append(record)
         self.files.log.append(event="validation", total=self.total, weights=self.objective.weights(), **record)
         self.board.add("validation", {name: value for name, value in record.items() if name != "train"}, self.step)

@@ -37,6 +37,27 @@ def test_header_is_filled_in_from_the_results(folder):
     assert (found["seeds"], found["name"], found["baseline"]) == ([0, 1], path.name, found["arms"][0])
 
 
+def test_without_a_header_the_file_of_the_study_gives_it(folder):
+    path, header, results = folder
+    header |= {"title": "A title", "arms": header["arms"][::-1], "hashes": [r["hash"] for r in results[2:]]}
+    (path / "study.json").write_text(json.dumps(header))
+    assert load_results(path) == load_results(path, header)
+    found, loaded = load_results(path)
+    assert (found["title"], found["arms"], len(loaded)) == ("A title", header["arms"], len(results) - 2)
+    assert len(load_results(path, {})[1]) == len(results)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"arms": 3}'])
+def test_a_damaged_file_of_the_study_is_a_remark(folder, content):
+    path, _, results = folder
+    (path / "study.json").write_text(content)
+    found, loaded = load_results(path)
+    assert len(loaded) == len(results)
+    assert "study.json" in found["remarks"][0]
+    with pytest.raises(BadInput, match=r"study\.json"):
+        load_results(path, strict=True)
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
@@ -47,6 +68,10 @@ def test_header_is_filled_in_from_the_results(folder):
         ('{"format": 2}', "format 1"),
         ('{"format": 1, "hash": "x", "arm": 3}', "'arm' to be str"),
         ('{"format": 1, "hash": "x", "arm": "a", "seed": 0, "metrics": {"nll": 3}, "verdict": {}}', "'nll'"),
+        (
+            '{"format": 1, "hash": "x", "arm": "a", "seed": 0, "metrics": {}, "verdict": {}, "reference": [1]}',
+            "'reference'",
+        ),
         ("[" * 100_000, "half written"),
     ],
 )
@@ -88,7 +113,14 @@ def test_two_results_for_one_cell_are_refused(folder):
 
 
 def test_nothing_to_read_says_so(tmp_path):
-    with pytest.raises(BadInput, match="found none that can be read"):
+    with pytest.raises(BadInput, match=r"no run of this study is finished yet.*`uncollapse study run`"):
+        load_results(tmp_path)
+    (tmp_path / "study.json").write_text('{"command": "uncollapse demo"}')
+    with pytest.raises(BadInput, match=r"finished yet.*run `uncollapse demo`"):
+        load_results(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "result.json").write_text("[]")
+    with pytest.raises(BadInput, match=r"expected a .*found none\. Left out: .*JSON object"):
         load_results(tmp_path)
     with pytest.raises(BadInput, match="expected a study folder"):
         load_results(tmp_path / "absent")

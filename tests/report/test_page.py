@@ -139,6 +139,43 @@ def test_twelve_long_methods_with_holes_still_fit(study, six_arms):
     assert "nan" not in seen.text.split("Every metric")[0]
 
 
+def test_the_page_ranks_nothing_across_data(study):
+    header, results = study(images=False)
+    results[-1]["run"]["data_fingerprint"] = "other"
+    text = page.build(header, results)
+    seen = Reader(text)
+    note = text.split('role="note"')[1].split("</div>")[0]
+    assert "cannot be ranked" in note
+    assert "hybrid critic: digits other" in note
+    assert '<span class="star">' not in text
+    assert not re.search(r'<td role="cell"[^>]*><b>', text)
+    for gone in ("best of a column", "paired by seed", "Information and likelihood", "lowest NLL"):
+        assert gone not in seen.text
+    assert all(result["verdict"]["word"] in seen.text for result in results)
+
+
+def test_signs_on_the_page(study, six_arms):
+    crossed = (*six_arms["plain VAE"][:4], -0.05, 1, "undetermined", None)
+    header, results = study({"a": crossed, "b": six_arms["self critic"]}, images=False)
+    results[2]["metrics"]["nll"]["flags"] = ["Pareto k above 0.7 for 18% of examples"]
+    for result in results:
+        result["reference"] = {"density": 0.73, "coverage": 0.88}
+    text = page.build(header, results)
+    seen = Reader(text)
+    assert text.count('<span class="star">†</span>') == 1
+    for piece in (
+        "† importance weights",
+        "real data 0.73",
+        "real data 0.88",
+        "→0.73",
+        "KL mismatch, summed over latents",
+    ):
+        assert piece in seen.text
+    low, high = (np.mean([r["metrics"][key]["value"] for r in results[:2]]) for key in ("mi_upper", "mi_lower"))
+    assert f"≈ {low:.2f} – {high:.2f}" in seen.text
+    assert 'class="chip v-undetermined"' in text
+
+
 def test_one_seed_one_arm_no_images(study, six_arms):
     header, results = study({"only": six_arms["self critic"]}, seeds=(0,), images=False)
     seen = Reader(page.build(header, results))

@@ -7,6 +7,9 @@ import pytest
 from rich.console import Console
 
 from uncollapse.report import rows, to_csv, to_json, to_latex, to_markdown, to_rich
+from uncollapse.report.caption import caption
+from uncollapse.report.table import show
+from uncollapse.report.terminal import fitting
 
 WRITERS = [to_csv, to_json, to_latex, to_markdown]
 NASTY = r"<b>50 % & $x_1$ | \cmd{a} ~^# *[red]*, `q`"
@@ -14,7 +17,7 @@ NASTY = r"<b>50 % & $x_1$ | \cmd{a} ~^# *[red]*, `q`"
 
 def terminal(table, width=120):
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
-    console.print(to_rich(table))
+    console.print(to_rich(table, width=width))
     return console.file.getvalue()
 
 
@@ -77,6 +80,67 @@ def test_the_terminal_table_fits_120_columns_and_does_not_read_markup(table, nas
         assert f"{row.cells['nll'].mean:.2f}" in text
     assert "…" not in text
     assert "[red]" in "".join(terminal(nasty).split())
+
+
+@pytest.mark.parametrize(
+    ("width", "gone"),
+    [(120, ""), (80, "Density, Coverage"), (66, "Density, Coverage, Probe"), (40, "KL, MI ≤, AU")],
+)
+def test_a_narrow_terminal_keeps_what_matters_and_says_what_it_left_out(table, width, gone):
+    text = terminal(table, width)
+    assert max(map(len, text.splitlines())) <= width
+    for row in table:
+        kept = ("nll", "kl", "mi_lower", "mi_upper", "active_units") if width == 80 else ("nll", "mi_lower")
+        assert all(show(row.cells[key].mean, 1 if key == "active_units" else 2) in text for key in kept)
+    words = " ".join(text.split())
+    assert (f"Left out here: {gone}" in words) if gone else "Left out" not in words
+    assert ("add: 4.85 nats for self critic" in words) == (width < 120)
+
+
+def test_nothing_is_cut_off_at_any_width(study):
+    header, results = study(images=False)
+    table = rows(results[1:-2], header["arms"], header["seeds"])
+    for width in range(40, 126, 5):
+        text = terminal(table, width)
+        assert max(map(len, text.splitlines())) <= width
+        assert caption(table, fitting(table, width).left_out) in " ".join(text.split())
+
+
+def test_heavy_tails_references_and_crossings_are_told_in_every_form(study, six_arms):
+    crossed = (*six_arms["plain VAE"][:4], -0.05, 1, "collapsed", None)
+    header, results = study({"a": crossed, "b": six_arms["self critic"]}, images=False)
+    assert not re.search("†|Real training|sampling noise", caption(rows(results[2:])))
+    results[0]["metrics"]["nll"]["flags"] = ["Pareto k above 0.7 for 18% of examples"]
+    for result in results:
+        result["reference"] = {"density": 0.73, "coverage": 0.88}
+    table = rows(results, header["arms"], header["seeds"])
+    nll = f"{table[0].cells['nll'].mean:.2f}"
+    assert f"{nll}†" in terminal(table)
+    assert f"{nll}†" in to_markdown(table).replace("*", "")
+    assert nll + r"$^\dagger$" in to_latex(table).replace("}", "")
+    assert to_latex(table).isascii()
+    assert "Density →0.73" in to_markdown(table)
+    for piece in ("† importance weights", "score 0.73 / 0.88 in density and coverage", "sampling noise"):
+        assert piece in caption(table)
+    first, second = csv.DictReader(io.StringIO(to_csv(table)))
+    assert [line["nll_heavy_tailed"] for line in (first, second)] == ["1", "0"]
+    assert (first["reference_density"], first["reference_coverage"]) == ("0.73", "0.88")
+    entry = json.loads(to_json(table))[0]
+    assert entry["metrics"]["nll"]["heavy_tailed"] is True
+    assert entry["reference"] == {"density": 0.73, "coverage": 0.88}
+
+
+def test_what_cannot_be_ranked_is_told_in_every_form(study):
+    header, results = study(images=False)
+    results[-1]["run"]["model"]["likelihood"] = {"gaussian": 0.5}
+    table = rows(results, header["arms"], header["seeds"])
+    assert all(
+        "cannot be ranked" in " ".join(text.split()) for text in (terminal(table), to_markdown(table), to_latex(table))
+    )
+    assert "**" not in to_markdown(table)
+    assert "textbf" not in to_latex(table)
+    assert "gaussian 0.5" in json.loads(to_json(table))[0]["remark"]
+    assert list(csv.DictReader(io.StringIO(to_csv(table))))[-1]["likelihood"] == '{"gaussian": 0.5}'
 
 
 def test_missing_runs_are_shown(study, six_arms):

@@ -5,7 +5,7 @@ import pytest
 
 from uncollapse.errors import BadInput
 from uncollapse.report import COLUMNS, rows
-from uncollapse.report.table import show
+from uncollapse.report.table import references, show, unranked
 
 
 def result(arm, seed, word="healthy", **values):
@@ -52,6 +52,53 @@ def test_best_needs_a_rival_shares_ties_and_ignores_rows_with_fewer_seeds():
     assert best(rows([result("a", 0, density=0.5), result("b", 0, density=1.5)]), "density") == ["a", "b"]
 
 
+def test_the_best_density_is_the_one_closest_to_the_reference():
+    results = [result("far", 0, density=0.95), result("near", 0, density=0.7)]
+    assert best(rows(results), "density") == ["far"]
+    results[0]["reference"] = {"density": 0.6, "coverage": 0.8}
+    results[1]["reference"] = {"density": 0.8, "coverage": None}
+    table = rows(results)
+    assert best(table, "density") == ["near"]
+    assert references(table) == {"density": pytest.approx(0.7), "coverage": 0.8}
+
+
+@pytest.mark.parametrize(
+    "change", [{"data_fingerprint": "other"}, {"model": {"likelihood": {"gaussian": 0.5}}}], ids=["data", "likelihood"]
+)
+def test_what_rests_on_different_data_is_not_ranked(change):
+    results = [result(arm, seed, nll=seed + 10.0 * (arm == "b") + 0.01 * seed) for arm in "ab" for seed in (0, 1)]
+    for one in results:
+        one["run"] = {"data_fingerprint": "same", "model": {"likelihood": None}, "data": {"name": "digits"}}
+    results[2]["metrics"]["nll"]["value"] -= 0.001
+    table = rows(results)
+    assert unranked(table) == ""
+    assert (best(table, "nll"), table[1].cells["nll"].difference.marked) == (["a"], True)
+    for one in results[2:]:
+        one["run"] |= change
+        one["reference"] = {"density": 0.7}
+    table = rows(results)
+    assert "cannot be ranked (a: digits same with the likelihood of the data; b: digits" in unranked(table)
+    assert not any(cell.best or cell.difference for row in table for cell in row.cells.values())
+    assert [row.cells["nll"].mean for row in table] == [pytest.approx(0.505), pytest.approx(10.5045)]
+    assert references(table) == {}
+
+
+def test_heavy_tails_in_any_run_mark_the_likelihood():
+    results = [result("a", seed, nll=1.0, kl=1.0) for seed in (0, 1)]
+    assert not rows(results)[0].cells["nll"].loose
+    for key in ("nll", "kl"):
+        results[1]["metrics"][key]["flags"] = ["effective samples: 3", "Pareto k above 0.7 for 18% of examples"]
+    cells = rows(results)[0].cells
+    assert (cells["nll"].loose, cells["kl"].loose) == (True, False)
+
+
+@pytest.mark.parametrize(("low", "high", "crossed"), [(1.0, 2.0, False), (2.0, 1.9, True), (1.001, 1.0, False)])
+def test_crossed_bounds_are_ordered(low, high, crossed):
+    (row,) = rows([result("a", 0, mi_lower=low, mi_upper=high)])
+    assert row.crossed is crossed
+    assert [f"{cell.mean:.2f}" for cell in row.bracket] == sorted(f"{x:.2f}" for x in (low, high))
+
+
 def test_missing_runs_and_values_are_shown_as_such():
     results = [result("a", 0, nll=1.0), result("a", 1, nll=math.inf), result("b", 1, nll=None)]
     table = rows(results, ["a", "b", "c"], [0, 1])
@@ -68,6 +115,8 @@ def test_missing_runs_and_values_are_shown_as_such():
         (["healthy"] * 3, "healthy", ""),
         (["healthy", "collapsed", "healthy"], "healthy", "2 of 3"),
         (["healthy", "collapsed"], "collapsed", "1 of 2"),
+        (["undetermined", "healthy"], "undetermined", "1 of 2"),
+        (["undetermined", "partial collapse"], "partial collapse", "1 of 2"),
         (["partial collapse", "prior hole"], "partial collapse", "1 of 2"),
     ],
 )

@@ -47,7 +47,7 @@ def test_an_honest_metric_passes():
 def test_gaussian_codes_have_exact_moments():
     codes = gaussian_codes(4.0, 1000, 5)
     variance = math.exp(-8 / 5)
-    assert torch.allclose(codes.scale.square(), torch.tensor(variance))
+    assert torch.allclose(codes.scale.square().double(), torch.tensor(variance).double())
     cov = torch.cov(codes.mean.double().T, correction=0)
     assert torch.allclose(cov, (1 - variance) * torch.eye(5).double(), atol=1e-6)
     with pytest.raises(BadInput):

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.report.load import load_results
-from uncollapse.report.render import to_csv, to_json, to_latex, to_markdown, to_rich
+from uncollapse.report.render import to_csv, to_json, to_latex, to_markdown
 from uncollapse.report.table import COLUMNS, Cell, Column, Row, rows
+from uncollapse.report.terminal import to_rich
 
 __all__ = [
     "COLUMNS",

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from uncollapse.report.pairs import student_quantile
-from uncollapse.report.table import SEVERITY, Row, show
+from uncollapse.report.pairs import difference, student_quantile
+from uncollapse.report.table import SEVERITY, Row, show, unranked
 
 __all__ = ["findings", "headline", "listed"]
 
@@ -47,10 +47,17 @@ def headline(rows: Sequence[Row]) -> str:
     ranked = _measured(rows)
     if not ranked:
         return "No run has been measured yet." if any(row.seeds for row in rows) else "No run has finished yet."
+    if unranked(rows):
+        return f"{len(ranked)} methods on different data or likelihoods: their numbers cannot be ranked."
     best, nats = ranked[0], show(_information(ranked[0]))
     base = next((row for row in ranked if row.baseline), None)
+    if len(ranked) == 1 and best.verdict == "undetermined":
+        return f"Whether {best.arm} keeps information about its input cannot be told from these examples."
     if len(ranked) == 1:
         return f"{_upper(best.arm)} keeps at least {nats} nats of information about its input."
+    words = {row.verdict for row in ranked}
+    if best.verdict == "undetermined" or ("undetermined" in words and words <= EMPTY | {"undetermined"}):
+        return f"Whether any of the {len(ranked)} methods keeps information cannot be told from these examples."
     if all(row.verdict in EMPTY for row in ranked):
         return f"All {len(ranked)} methods collapsed: {best.arm} keeps the most, and that is {nats} nats."
     if best is base:
@@ -66,13 +73,14 @@ def headline(rows: Sequence[Row]) -> str:
 
 def _held(row: Row) -> str:
     """What a row holds as the bracket says it: one number where the ends agree in print."""
-    lower, upper = show(row.cells["mi_lower"].mean), show(row.cells["mi_upper"].mean)
-    return lower if upper in ("–", lower) else f"{lower} to {upper}"
+    lower, upper = (show(cell.mean) for cell in row.bracket)
+    return lower if upper in ("–", lower) else f"{'about ' if row.crossed else ''}{lower} to {upper}"
 
 
 def findings(rows: Sequence[Row]) -> list[str]:
     """The sentences under the headline: verdicts, the paired gain, its price, ceilings, missing runs."""
-    found = [_verdicts(rows), _gain(rows), _likelihood(rows), _ceiling(rows), _missing(rows), _spread(rows)]
+    ranked = [] if unranked(rows) else [_gain(rows), _likelihood(rows)]
+    found = [_verdicts(rows), *ranked, _ceiling(rows), _missing(rows), *([] if unranked(rows) else [_spread(rows)])]
     return [sentence for sentence in found if sentence]
 
 
@@ -102,15 +110,30 @@ def _likelihood(rows: Sequence[Row]) -> str:
     ranked = [row for row in _measured(rows) if row in known]
     if len(known) < 2 or not ranked:
         return ""
-    least = min(known, key=lambda row: row.cells["nll"].mean or 0.0)
-    value, richest = show(least.cells["nll"].mean), ranked[0]
+    least, second = sorted(known, key=_nll)[:2]
+    richest = ranked[0]
+    rival = second if least is richest else least
+    if not _told_apart(richest, rival):
+        return (
+            f"The NLL of {richest.arm} ({show(_nll(richest))} nats) and that of {rival.arm} ({show(_nll(rival))} nats) "
+            "cannot be told apart with these seeds."
+        )
     if least is richest:
-        return f"It also explains held-out data best, with an NLL of {value} nats."
-    price = (richest.cells["nll"].mean or 0.0) - (least.cells["nll"].mean or 0.0)
+        return f"{_upper(richest.arm)} also explains held-out data best, with an NLL of {show(_nll(least))} nats."
     return (
-        f"The lowest NLL is {value} nats, by {least.arm}; {richest.arm}, which keeps the most information, "
-        f"stands {show(price)} nats above it."
+        f"The lowest NLL is {show(_nll(least))} nats, by {least.arm}; {richest.arm}, which keeps the most information, "
+        f"stands {show(_nll(richest) - _nll(least))} nats above it."
     )
+
+
+def _nll(row: Row) -> float:
+    return row.cells["nll"].mean or 0.0
+
+
+def _told_apart(row: Row, other: Row) -> bool:
+    """Whether the paired interval of the difference in NLL excludes zero."""
+    gap = difference(row.cells["nll"].values, other.cells["nll"].values)
+    return gap is not None and gap.marked
 
 
 def _ceiling(rows: Sequence[Row]) -> str:

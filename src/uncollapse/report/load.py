@@ -36,7 +36,8 @@ def load_results(
     Arguments:
         folder: the study folder.
         header: name, title, note, arms, seeds, baseline and command of the study; what is absent is filled
-            in from the results. Where it holds "hashes", only runs with these hashes are taken.
+            in from the results. Where it holds "hashes", only runs with these hashes are taken. Default
+            `<folder>/study.json`, which a study writes when it starts; without that file, nothing.
         strict: raise for the first bad file instead of leaving it out.
 
     Returns:
@@ -48,9 +49,15 @@ def load_results(
     folder = Path(folder)
     if not folder.is_dir():
         raise BadInput(f"expected a study folder at {folder}, found none; run the study first or mend the path")
-    header = dict(header or {})
-    results, remarks = [], list(header.get("remarks") or [])
-    for path in sorted(folder.glob("*/result.json")):
+    header, fault = _header(folder) if header is None else (dict(header), "")
+    if fault and strict:
+        raise BadInput(fault)
+    results, remarks = [], [*(header.get("remarks") or []), *([f"Left out: {fault}."] if fault else [])]
+    paths = sorted(folder.glob("*/result.json"))
+    if not paths:
+        command = f"`{header['command']}`" if header.get("command") else "`uncollapse study run` with its name or file"
+        raise BadInput(f"no run of this study is finished yet: {folder} holds no */result.json; run {command}")
+    for path in paths:
         result, fault = _read(path, header)
         if fault and strict:
             raise BadInput(fault)
@@ -59,9 +66,23 @@ def load_results(
         if result is not None and not fault:
             results.append(result)
     if not results:
-        why = " " + " ".join(remarks) if remarks else ""
-        raise BadInput(f"expected at least one */result.json in {folder}, found none that can be read.{why}")
+        raise BadInput(f"expected a */result.json of this study in {folder}, found none. {' '.join(remarks)}")
     return order(header | {"remarks": remarks, "name": header.get("name") or folder.name}, results)
+
+
+def _header(folder: Path) -> tuple[dict[str, Any], str]:
+    """What `study.json` says of the study, and what is wrong with that file."""
+    path = folder / "study.json"
+    if not path.exists():
+        return {}, ""
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        return {}, f"{path} cannot be read ({error}); the names and their order come from the results"
+    lists = ("arms", "seeds", "hashes")
+    if not isinstance(header, dict) or not all(isinstance(header.get(key, []), list) for key in lists):
+        return {}, f"{path} is not the header of a study; the names and their order come from the results"
+    return header, ""
 
 
 def _read(path: Path, header: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
@@ -91,6 +112,9 @@ def _fault(result: Any) -> str:
     for key, kind in NEEDED.items():
         if not isinstance(result.get(key), kind):
             return f"expected {key!r} to be {kind.__name__}, got {type(result.get(key)).__name__}"
+    for key in ("run", "mi", "reference"):
+        if not isinstance(result.get(key) or {}, dict):
+            return f"expected {key!r} to be an object, got {type(result[key]).__name__}"
     bad = [name for name, metric in result["metrics"].items() if not isinstance(metric, dict)]
     return f"expected metric {bad[0]!r} to be an object" if bad else ""
 

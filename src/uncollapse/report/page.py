@@ -8,27 +8,21 @@ from typing import Any
 
 from uncollapse.errors import BadInput, WorkFailed
 from uncollapse.report import figures, images, render, settings
+from uncollapse.report.caption import arrow, caption, marks
 from uncollapse.report.headline import findings, headline, listed
 from uncollapse.report.load import number, order
-from uncollapse.report.table import COLUMNS, SEVERITY, Row, rows, show
+from uncollapse.report.table import COLUMNS, Row, references, rows, show, unranked
+from uncollapse.report.words import MEANINGS, SIGNS
 
 __all__ = ["build", "write"]
 
 HERE = Path(__file__).parent / "templates"
 IMAGE_BUDGET = 400_000
-SIGNS = dict(zip(SEVERITY, "●◎◐◇◌○", strict=True))
-MEANINGS = {
-    "healthy": "The latents carry information, the decoder uses it, and the prior covers the codes.",
-    "prior hole": "The latents carry information, but the codes as a whole lie far from the prior.",
-    "partial collapse": "Some latents or some inputs carry nothing.",
-    "decoder ignores z": "The codes hold information, but giving the decoder another input's code costs nothing.",
-    "off-prior collapse": "KL is large and the information is nil: every input has the same code, away from the prior.",
-    "collapsed": "The posterior says the same about every input.",
-}
 METRICS = (
     *("nll", "kl", "kl_information", "kl_mismatch", "mi_lower", "mi_upper", "active_units"),
     *("density", "coverage", "precision", "recall", "probe", "shuffle_gap"),
 )
+SUMMED = {f"kl_{part}": f"KL {part}, summed over latents" for part in ("information", "mismatch")}
 KINDS = ("reconstructions", "samples")
 
 
@@ -86,7 +80,9 @@ def build(header: dict[str, Any], results: Sequence[dict[str, Any]]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(show=show, safe=markupsafe.Markup, signs=SIGNS, number=number, duration=duration)
+    environment.globals.update(
+        show=show, marks=marks, safe=markupsafe.Markup, signs=SIGNS, number=number, duration=duration
+    )
     return environment.get_template("page.html.j2").render(_view(*order(header, list(results))))
 
 
@@ -96,21 +92,25 @@ def _view(header: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, An
     by_arm = {arm: [r for r in results if r["arm"] == arm] for arm in header["arms"]}
     pictures, originals, remarks = _pictures(by_arm)
     return {
-        "header": header | {"remarks": [*header["remarks"], *remarks]},
+        "header": header | {"remarks": [*filter(None, [unranked(table)]), *header["remarks"], *remarks]},
+        "ranked": not unranked(table),
         "headline": headline(table),
         "findings": findings(table),
         "facts": _facts(header, results),
         "columns": COLUMNS,
+        "arrows": {column.key: arrow(column, table) for column in COLUMNS},
+        "references": references(table),
         "rows": table,
-        "caption": render.caption(table),
+        "caption": caption(table),
         "pairs": _pairs(table),
-        "verdicts": [(word, MEANINGS[word]) for word in SEVERITY],
+        "verdicts": list(MEANINGS.items()),
         "files": _files(header["name"], table),
         "methods": _methods(table, by_arm),
-        "frontier": _frontier(table),
+        "frontier": "" if unranked(table) else _frontier(table),
         "originals": originals,
         "pictures": pictures,
         "results": results,
+        "labels": SUMMED,
         "names": sorted({name for result in results for name in result["metrics"]}, key=_place),
         "settings": _settings(by_arm),
         "versions": _versions(results),
@@ -184,7 +184,7 @@ def _methods(table: list[Row], by_arm: dict[str, list[dict[str, Any]]]) -> list[
     for i, row in enumerate(table):
         results = by_arm[row.arm]
         cells = row.cells
-        low, high, kl = (show(cells[key].mean) for key in ("mi_lower", "mi_upper", "kl"))
+        low, high, kl = (show(cell.mean) for cell in (*row.bracket, cells["kl"]))
         said = f"{row.arm}: at the end the information lies between {low} and {high} nats and KL is {kl} nats."
         active = f"{row.arm}: {show(cells['active_units'].mean, 1)} active units of {limits.latents} latents."
         has_history = any(result.get("history") for result in results)

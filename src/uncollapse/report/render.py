@@ -1,21 +1,18 @@
-"""The table as text: terminal, CSV, LaTeX, JSON and Markdown; the same rows always give the same bytes."""
+"""The table as text: CSV, LaTeX, JSON and Markdown; the same rows always give the same bytes."""
 
 import csv
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean
+from typing import Any
 
-from uncollapse.report.table import COLUMNS, Cell, Column, Row, show
+from uncollapse.report.caption import arrow, caption, marks
+from uncollapse.report.table import COLUMNS, Cell, Column, Row, show, unranked
 
-if TYPE_CHECKING:
-    from rich.table import Table
+__all__ = ["to_csv", "to_json", "to_latex", "to_markdown"]
 
-__all__ = ["caption", "to_csv", "to_json", "to_latex", "to_markdown", "to_rich"]
-
-ARROWS = {"lower": " ↓", "higher": " ↑", "one": " →1", None: ""}
-HEADS = ("Method", *(column.label + ARROWS[column.better] for column in COLUMNS))
 LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -29,26 +26,12 @@ LATEX = {
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "→": r"$\to$",
+    "†": r"$^\dagger$",
 } | {sign: f"\\{sign}" for sign in "&%$#_"}
 
 
-def caption(rows: Sequence[Row]) -> str:
-    """What a reader must know to read the table, in one paragraph."""
-    seeds = max((len(row.expected) for row in rows), default=0)
-    parts = ["Mean (standard deviation over seeds)." if seeds > 1 else "One seed, so no spread is known."]
-    ceilings = sorted({round(row.ceiling, 2) for row in rows if row.ceiling is not None})
-    if ceilings:
-        parts.append("MI ≥ cannot exceed log N = " + " or ".join(show(c) for c in ceilings) + " nats.")
-    if any(row.critic_ceiling is not None for row in rows):
-        parts.append("Critic ≤ is log K, the most that a critic's own bound can add.")
-    base = next((row.arm for row in rows if row.baseline), None)
-    if len(rows) > 1 and seeds > 1:
-        parts.append(f"* the paired 95 % interval of the difference to {base} excludes zero.")
-    return " ".join(parts)
-
-
-def _star(cell: Cell) -> str:
-    return "*" if cell.difference and cell.difference.marked else ""
+def _heads(rows: Sequence[Row]) -> list[str]:
+    return ["Method", *(f"{column.label} {arrow(column, rows)}".strip() for column in COLUMNS), "Critic ≤", "Verdict"]
 
 
 def _verdict(row: Row) -> str:
@@ -59,59 +42,12 @@ def _name(row: Row) -> str:
     return row.arm if row.complete else f"{row.arm} ({row.progress})"
 
 
-NARROW = ("precision", "recall", "density", "coverage", "probe", "nll")  #: left out first where there is no room
-
-
-def fitting(width: int) -> list[Column]:
-    """The columns that fit a terminal beside method and verdict; the page has them all."""
-    room = max((width - 44) // 9, 3)
-    spare = [key for key in NARROW if key in {column.key for column in COLUMNS}]
-    gone = set(spare[: max(len(COLUMNS) - room, 0)])
-    return [column for column in COLUMNS if column.key not in gone]
-
-
-def to_rich(rows: Sequence[Row], title: str | None = None, width: int = 120) -> "Table":
-    """A table for a terminal of `width` columns: means above, standard deviations below them."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, caption=caption(rows), box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    table.caption_justify = "left"
-    table.add_column("Method", min_width=13, max_width=24, overflow="fold")
-    columns = fitting(width)
-    for column in columns:
-        table.add_column(f"{column.label}\n{ARROWS[column.better].strip()}", justify="right", no_wrap=True)
-    table.add_column("Critic ≤\nlog K", justify="right", no_wrap=True)
-    table.add_column("Verdict", min_width=10, max_width=18)
-    for row in rows:
-        cells = [_rich_cell(row.cells[column.key], column) for column in columns]
-        name = Text.assemble(row.arm, *([] if row.complete else [(f"\n{row.progress}", "yellow")]))
-        verdict = Text.assemble(
-            (row.verdict or "–", _colour(row)), *([(f"\n{row.agreement}", "dim")] if row.agreement else [])
-        )
-        table.add_row(name, *cells, Text(show(row.critic_ceiling)), verdict)
-    return table
-
-
-def _rich_cell(cell: Cell, column: Column) -> Any:
-    from rich.text import Text
-
-    text = Text(show(cell.mean, column.digits) + _star(cell), style="bold" if cell.best else "")
-    if cell.std is not None:
-        text.append(f"\n({show(cell.std, column.digits)})", style="not bold dim")
-    return text
-
-
-def _colour(row: Row) -> str:
-    return {"healthy": "green", "collapsed": "red", "off-prior collapse": "red"}.get(row.verdict or "", "yellow")
-
-
 def to_csv(rows: Sequence[Row]) -> str:
     """One line a method at full precision: mean, std and n of each metric, and the paired difference."""
     keys = ("mean", "std", "n", "difference", "difference_se", "difference_low", "difference_high", "marked")
     heads = ["method", "seeds_done", "seeds_expected"]
     heads += [f"{column.key}_{key}" for column in COLUMNS for key in keys]
+    heads += ["nll_heavy_tailed", "reference_density", "reference_coverage", "data_fingerprint", "likelihood"]
     heads += ["log_n", "critic_ceiling", "verdict", "verdict_seeds"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -122,8 +58,20 @@ def to_csv(rows: Sequence[Row]) -> str:
             cell, gap = row.cells[column.key], row.cells[column.key].difference
             line += [cell.mean, cell.std, cell.n]
             line += [gap.mean, gap.se, gap.low, gap.high, int(gap.marked)] if gap else [None] * 5
+        line += [int(row.cells["nll"].loose), *_references(row).values()]
+        line += [_unique(base.fingerprint for base in row.bases), _unique(base.likelihood for base in row.bases)]
         writer.writerow([*line, row.ceiling, row.critic_ceiling, row.verdict, row.votes])
     return out.getvalue()
+
+
+def _unique(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(filter(None, texts)))
+
+
+def _references(row: Row) -> dict[str, float | None]:
+    """What real training examples score beside this method, means over its runs."""
+    found = {key: list(row.reference.get(key, {}).values()) for key in ("density", "coverage")}
+    return {key: fmean(values) if values else None for key, values in found.items()}
 
 
 def to_json(rows: Sequence[Row]) -> str:
@@ -135,6 +83,11 @@ def to_json(rows: Sequence[Row]) -> str:
             "seeds": list(row.seeds),
             "seeds_expected": list(row.expected),
             "metrics": {column.key: _json_cell(row.cells[column.key], column) for column in COLUMNS},
+            "reference": _references(row),
+            "data": [
+                {"name": b.name, "fingerprint": b.fingerprint, "likelihood": b.likelihood or None} for b in row.bases
+            ],
+            "remark": unranked(rows) or None,
             "log_n": row.ceiling,
             "saturated": row.saturated,
             "critic_ceiling": row.critic_ceiling,
@@ -153,6 +106,7 @@ def _json_cell(cell: Cell, column: Column) -> dict[str, Any]:
         "n": cell.n,
         "unit": column.unit,
         "best": cell.best,
+        **({"heavy_tailed": cell.loose} if column.key == "nll" else {}),
         "values": {str(seed): value for seed, value in cell.values.items()},
         "difference": cell.difference._asdict() if cell.difference else None,
     }
@@ -160,7 +114,7 @@ def _json_cell(cell: Cell, column: Column) -> dict[str, Any]:
 
 def _body(rows: Sequence[Row], escape: Callable[[str], str], bold: Callable[[str], str]) -> list[list[str]]:
     def cell(cell: Cell, column: Column) -> str:
-        mean = escape(show(cell.mean, column.digits) + _star(cell))
+        mean = escape(show(cell.mean, column.digits) + marks(cell))
         spread = "" if cell.std is None else f" ({escape(show(cell.std, column.digits))})"
         return (bold(mean) if cell.best else mean) + spread
 
@@ -178,7 +132,7 @@ def _body(rows: Sequence[Row], escape: Callable[[str], str], bold: Callable[[str
 def to_latex(rows: Sequence[Row]) -> str:
     r"""A `tabular` for the booktabs package; names are escaped, the best of a column is bold."""
     body = _body(rows, _latex, lambda text: rf"\textbf{{{text}}}")
-    heads = " & ".join(_latex(head) for head in (*HEADS, "Critic ≤", "Verdict"))
+    heads = " & ".join(_latex(head) for head in _heads(rows))
     lines = [
         r"% \usepackage{booktabs}",
         "% " + re.sub(r"\s+", " ", _latex(caption(rows))),
@@ -200,7 +154,7 @@ def _latex(text: str) -> str:
 def to_markdown(rows: Sequence[Row]) -> str:
     """A pipe table; what Markdown or HTML would read as a command is escaped."""
     body = _body(rows, _markdown, lambda text: f"**{text}**")
-    lines = [" | ".join((*HEADS, "Critic ≤", "Verdict")), " | ".join(["---", *["---:"] * (len(COLUMNS) + 1), "---"])]
+    lines = [" | ".join(_heads(rows)), " | ".join(["---", *["---:"] * (len(COLUMNS) + 1), "---"])]
     lines += [" | ".join(cells) for cells in body]
     return "\n".join(f"| {line} |" for line in lines) + "\n\n" + _markdown(caption(rows)) + "\n"
 

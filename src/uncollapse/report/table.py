@@ -5,111 +5,32 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
-from typing import Any, Literal
+from typing import Any
 
+from uncollapse.report.columns import COLUMNS, Column
+from uncollapse.report.comparable import Basis, basis, remark
 from uncollapse.report.load import number, order
 from uncollapse.report.pairs import Difference, difference
+from uncollapse.report.words import SEVERITY
 
-__all__ = ["COLUMNS", "SEVERITY", "Cell", "Column", "Row", "rows", "show"]
+__all__ = ["COLUMNS", "SEVERITY", "Cell", "Column", "Row", "references", "rows", "show", "unranked"]
 
-SEVERITY = ("healthy", "prior hole", "partial collapse", "decoder ignores z", "off-prior collapse", "collapsed")
-
-
-@dataclass(frozen=True)
-class Column:
-    """A metric in the table; `better` says which way is best, None that no way is."""
-
-    key: str
-    label: str
-    unit: str
-    digits: int
-    better: Literal["lower", "higher", "one"] | None
-    meaning: str
-
-
-COLUMNS = (
-    Column(
-        "nll",
-        "NLL",
-        "nats",
-        2,
-        "lower",
-        "Negative log-likelihood of held-out data by importance sampling: an upper bound that tightens with the "
-        "number of samples. Lower is better.",
-    ),
-    Column(
-        "kl",
-        "KL",
-        "nats",
-        2,
-        None,
-        "Mean KL(q(z|x) ‖ p(z)), the rate. It counts information and mismatch with the prior together, so a large "
-        "value proves nothing and no value is best.",
-    ),
-    Column(
-        "mi_lower",
-        "MI ≥",
-        "nats",
-        2,
-        "higher",
-        "The latent code holds at least this much information about its input: a sampled lower bound over the "
-        "whole set, which cannot exceed log N.",
-    ),
-    Column(
-        "mi_upper",
-        "MI ≤",
-        "nats",
-        2,
-        None,
-        "The code holds at most this much information: mean KL(q(z|x) ‖ m), where m is the Gaussian with the "
-        "aggregate posterior's moments.",
-    ),
-    Column(
-        "active_units",
-        "AU",
-        "latents",
-        1,
-        "higher",
-        "Active units: latents whose posterior mean varies over the data by at least 0.01 (Burda 2015).",
-    ),
-    Column(
-        "density",
-        "Density",
-        "",
-        3,
-        "one",
-        "How thickly prior samples lie where data lie (Naeem 2020). Equal distributions give 1; more than 1 means "
-        "samples crowd into the easy regions, so the value closest to 1 is best.",
-    ),
-    Column(
-        "coverage",
-        "Coverage",
-        "",
-        3,
-        "higher",
-        "Share of data points with a prior sample in their neighbourhood (Naeem 2020). Higher is better; equal "
-        "distributions give about 0.97 with five neighbours.",
-    ),
-    Column(
-        "probe",
-        "Probe",
-        "",
-        3,
-        "higher",
-        "Held-out accuracy of a logistic regression that reads the label off the posterior mean.",
-    ),
-)
+HEAVY = "Pareto k above"  #: how the flag of heavy-tailed importance weights begins
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One metric of one method: mean and standard deviation (n - 1) over the seeds with a finite value."""
+    """One metric of one method: mean and standard deviation (n - 1) over the seeds with a finite value.
+
+    `loose` says that a run's importance weights were heavy-tailed, so that its bound may be far from the truth.
+    """
 
     values: dict[int, float]
     mean: float | None
     std: float | None
     best: bool = False
     difference: Difference | None = None
+    loose: bool = False
 
     @property
     def n(self) -> int:
@@ -119,7 +40,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One method: its cells by column key, the seeds done of those asked for, and the majority verdict."""
+    """One method: its cells by column key, the seeds done of those asked for, and the majority verdict.
+
+    `reference` holds, by column key and seed, what real training examples score in place of the model's samples;
+    `bases` the data and likelihoods that its runs were measured on.
+    """
 
     arm: str
     seeds: tuple[int, ...]
@@ -133,6 +58,8 @@ class Row:
     baseline: bool
     note: str = ""
     verdicts: dict[int, str] = field(default_factory=dict)
+    reference: dict[str, dict[int, float]] = field(default_factory=dict)
+    bases: tuple[Basis, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -150,6 +77,18 @@ class Row:
         """Such as "2 of 3" where the seeds' verdicts differ, else empty."""
         return f"{self.votes} of {len(self.verdicts)}" if self.votes < len(self.verdicts) else ""
 
+    @property
+    def crossed(self) -> bool:
+        """Whether sampling noise has put the lower bound of the information above the upper one, as printed."""
+        low, high = self.cells["mi_lower"].mean, self.cells["mi_upper"].mean
+        return low is not None and high is not None and round(low, 2) > round(high, 2)
+
+    @property
+    def bracket(self) -> tuple[Cell, Cell]:
+        """The cells of the two bounds of the information, the smaller mean first."""
+        low, high = self.cells["mi_lower"], self.cells["mi_upper"]
+        return (high, low) if self.crossed else (low, high)
+
 
 def rows(
     results: Sequence[dict[str, Any]],
@@ -161,7 +100,8 @@ def rows(
 
     The best mean of a column is flagged among the rows that rest on the most seeds, ties at the printed
     precision together, and only where at least two methods compete. Differences to the baseline are paired by
-    seed. A tie between verdicts goes to the worse one.
+    seed. A tie between verdicts goes to the worse one. Where the results rest on different data or likelihoods
+    (`unranked`), no mean is flagged and no difference is taken.
 
     Arguments:
         results: one dict a run, as `load_results` returns them.
@@ -181,6 +121,8 @@ def rows(
     asked = {"arms": list(arms or []), "seeds": list(seeds or []), "baseline": baseline}
     header, ordered = order(asked, list(results))
     table = [_row(arm, [r for r in ordered if r["arm"] == arm], header) for arm in header["arms"]]
+    if unranked(table):
+        return table
     table = [replace(row, cells=_compared(row, table)) for row in table]
     for column in COLUMNS:
         _flag_best(table, column)
@@ -206,14 +148,37 @@ def _row(arm: str, results: list[dict[str, Any]], header: dict[str, Any]) -> Row
         baseline=arm == header["baseline"],
         note=next((str(r["arm_note"]) for r in results if r.get("arm_note")), ""),
         verdicts=verdicts,
+        reference={key: found for key in ("density", "coverage") if (found := _reference(key, results))},
+        bases=tuple(dict.fromkeys(basis(r) for r in results)),
     )
+
+
+def _reference(key: str, results: list[dict[str, Any]]) -> dict[int, float]:
+    found = {r["seed"]: number((r.get("reference") or {}).get(key)) for r in results}
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def references(rows: Sequence[Row]) -> dict[str, float]:
+    """What real training examples score in density and coverage: means over the runs, empty where none may be taken."""
+    if unranked(rows):
+        return {}
+    found = {key: [x for row in rows for x in row.reference.get(key, {}).values()] for key in ("density", "coverage")}
+    return {key: fmean(values) for key, values in found.items() if values}
+
+
+def unranked(rows: Sequence[Row]) -> str:
+    """Why the rows may not be ranked, in a sentence that names the methods; empty where they may."""
+    return remark((row.arm, row.bases) for row in rows)
 
 
 def _cell(key: str, results: list[dict[str, Any]]) -> Cell:
     found = {r["seed"]: number((r["metrics"].get(key) or {}).get("value")) for r in results}
     values = {seed: value for seed, value in found.items() if value is not None}
     numbers = list(values.values())
-    return Cell(values, fmean(numbers) if numbers else None, stdev(numbers) if len(numbers) > 1 else None)
+    flags = [str(flag) for r in results for flag in (r["metrics"].get(key) or {}).get("flags") or []]
+    loose = key == "nll" and any(HEAVY in flag for flag in flags)
+    spread = stdev(numbers) if len(numbers) > 1 else None
+    return Cell(values, fmean(numbers) if numbers else None, spread, loose=loose)
 
 
 def _majority(words: list[str]) -> tuple[str | None, int]:
@@ -242,11 +207,11 @@ def _flag_best(table: list[Row], column: Column) -> None:
     if column.better is None or len(rivals) < 2:
         return
     sign = {"lower": 1.0, "higher": -1.0, "one": 1.0}[column.better]
-    shift = 1.0 if column.better == "one" else 0.0
+    shift = references(table).get(column.key, 1.0) if column.better == "one" else 0.0
 
     def cost(cell: Cell) -> float:
         mean = round(cell.mean or 0.0, column.digits)
-        return round(sign * (abs(mean - shift) if shift else mean), column.digits)
+        return round(sign * (abs(mean - shift) if column.better == "one" else mean), column.digits)
 
     least = min(cost(cell) for cell in rivals)
     for row in table:

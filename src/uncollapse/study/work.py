@@ -121,10 +121,12 @@ def reference(data: DataSet, k: int) -> dict[str, float]:
 
 def describe(run: Run, name: str, data: DataSet, objective: Objective, trained: Fit) -> dict[str, Any]:
     """The part of a result that is not measured."""
+    described = run.describe()
+    described["model"]["likelihood"] = run.model.likelihood or data.likelihood_setting
     ceilings = [one.ceiling(trained_batch(run)) for _, one in objective.members()]
     return {
         "format": FORMAT, "hash": name, "arm": run.arm, "arm_note": run.note, "seed": run.seed,
-        "run": {**run.describe(), "data_fingerprint": data.fingerprint, "precision_used": trained.precision},
+        "run": {**described, "data_fingerprint": data.fingerprint, "precision_used": trained.precision},
         "critic_ceiling": max((one for one in ceilings if one is not None), default=None),
         "sources": list(dict.fromkeys(source for _, one in objective.members() for source in one.sources)),
         "history": trained.history, "stopped": trained.stopped,
