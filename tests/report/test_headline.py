@@ -45,7 +45,7 @@ def test_likelihoods_are_ranked_only_where_the_pairs_tell_them_apart(study, six_
     def second(*nlls):
         for result, nll in zip(results, nlls, strict=True):
             result["metrics"]["nll"]["value"] = nll
-        return findings(rows(results, header["arms"], header["seeds"]))[2]
+        return findings(rows(results, header["arms"], header["seeds"]))[1]
 
     assert second(20.0, 20.2, 20.3, 20.1).endswith("(20.10 nats) cannot be told apart with these seeds.")
     assert second(20.0, 20.2, 22.01, 22.2).startswith("The lowest NLL is 20.10 nats, by plain VAE; self critic")
@@ -74,3 +74,14 @@ def test_crossed_bounds_are_about(study, six_arms):
 def test_a_study_without_results_says_so():
     assert headline(rows([], ["a"], [0])) == "No run has finished yet."
     assert findings(rows([], ["a"], [0]))[0] == "Still missing or failed: a (0 of 1 seed)."
+
+
+def test_a_partial_collapse_that_keeps_the_most_is_put_into_words(study, six_arms):
+    header, results = study({"few": six_arms["self critic"], "all": six_arms["free bits"]}, images=False)
+    for result in results:
+        result["verdict"]["word"] = "partial collapse" if result["arm"] == "few" else "healthy"
+    more = " ".join(findings(rows(results, header["arms"], header["seeds"])))
+    assert "not that the code does: few keeps the most information" in more
+    for result in results:
+        result["verdict"]["word"] = "healthy"
+    assert "not that the code does" not in " ".join(findings(rows(results, header["arms"], header["seeds"])))

@@ -80,7 +80,8 @@ def _held(row: Row) -> str:
 def findings(rows: Sequence[Row]) -> list[str]:
     """The sentences under the headline: verdicts, the paired gain, its price, ceilings, missing runs."""
     ranked = [] if unranked(rows) else [_gain(rows), _likelihood(rows)]
-    found = [_verdicts(rows), *ranked, _ceiling(rows), _missing(rows), *([] if unranked(rows) else [_spread(rows)])]
+    verdicts = [_verdicts(rows), _partial(rows)]
+    found = [*ranked, *verdicts, _ceiling(rows), _missing(rows), *([] if unranked(rows) else [_spread(rows)])]
     return [sentence for sentence in found if sentence]
 
 
@@ -89,6 +90,18 @@ def _verdicts(rows: Sequence[Row]) -> str:
     order = [word for word in SEVERITY if word in words] + sorted(words - set(SEVERITY))
     groups = [f"{word} for {_some([row.arm for row in rows if row.verdict == word])}" for word in order]
     return f"The verdict is {'; '.join(groups)}." if groups else ""
+
+
+def _partial(rows: Sequence[Row]) -> str:
+    """A word of caution where a partial collapse holds more than what is called healthy."""
+    ranked = [row for row in _measured(rows) if row.verdict]
+    best = ranked[0] if ranked else None
+    if best is None or best.verdict != "partial collapse" or all(row.verdict != "healthy" for row in ranked):
+        return ""
+    return (
+        f"Partial collapse says that some latents carry next to nothing, not that the code does: {best.arm} keeps the "
+        "most information in the latents that it uses."
+    )
 
 
 def _gain(rows: Sequence[Row]) -> str:
