@@ -194,6 +194,32 @@ def test_a_non_finite_term_is_named_and_the_last_good_weights_stay(tmp_path):
     assert all(value.isfinite().all() for value in tensors.values())
 
 
+class Steep(Remedy):
+    """Finite itself at step 4, with a gradient that is not."""
+
+    def term(self, draw, model):
+        zero = draw.q.mean.sum(1) * 0
+        return zero.abs().sqrt() if self.step == 4 else zero
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [("folder", "last checkpoint, step 3"), ("best", "best validation, step 4"), ("", "give folder=")],
+)
+def test_weights_that_a_bad_gradient_spoilt_are_replaced(tmp_path, kept, words):
+    model = small_model()
+    options = {"folder": {"folder": tmp_path, "checkpoint_every": 3}, "best": {"validate_every": 2}, "": {}}[kept]
+    with pytest.raises(NonFinite, match=words):
+        fit(
+            model,
+            (DATA, DATA),
+            Objective([Steep()]),
+            **{"batches": 9, "batch_size": 16, "validate_every": 9, **options},
+        )
+    good = all(value.isfinite().all() for value in model.state_dict().values())
+    assert good == bool(kept)
+
+
 def test_the_best_weights_are_kept():
     out = fit(small_model(), (DATA[:48], DATA[48:]), batches=300, batch_size=16, lr=5e-2, validate_every=10)
     best = min(out.history, key=lambda record: record["valid"]["score"])

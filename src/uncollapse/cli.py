@@ -76,8 +76,9 @@ def fit_command(
     folder = out / run.hash(load_data(run, where).fingerprint)
     with stoppable():
         result = execute(run, folder, where, progress=not as_json)
-    typer.echo(json.dumps(result) if as_json else "")
-    if not as_json:
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
         show_result(result, folder)
 
 

@@ -118,7 +118,7 @@ class Engine:
             self.watched = (torch.where(fresh, where, self.watched[0]), torch.where(fresh, bad, self.watched[1]))
         if step % self.plan.log_every == 0 and int(self.watched[0]) >= 0:
             names = [name for name, is_bad in zip(terms, self.watched[1].tolist(), strict=True) if is_bad]
-            raise NonFinite(f"the term {', '.join(names)} is NaN or infinite at step {int(self.watched[0])}; {KEPT}")
+            raise NonFinite(f"the term {', '.join(names)} is NaN or infinite at step {int(self.watched[0])}; {ADVICE}")
 
     def halve(self) -> None:
         """Halve the learning rate."""
@@ -159,7 +159,7 @@ def warnings_only(logger: str) -> Iterator[None]:
         log.setLevel(before)
 
 
-KEPT = "the last good state is kept; look at these examples, lower the learning rate or set clip="
+ADVICE = "look at these examples, lower the learning rate, bring the data to about unit size, or set clip="
 
 
 def blame(terms: dict[str, Tensor], indices: Tensor, step: int) -> str:
@@ -169,8 +169,8 @@ def blame(terms: dict[str, Tensor], indices: Tensor, step: int) -> str:
         if bad.any():
             examples = indices[bad].tolist()
             shown = ", ".join(map(str, examples[:8])) + (", ..." if len(examples) > 8 else "")
-            return f"the term {name} is NaN or infinite at step {step} for training examples {shown}; {KEPT}"
-    return f"the mean of a term overflowed at step {step}; {KEPT}"
+            return f"the term {name} is NaN or infinite at step {step} for training examples {shown}; {ADVICE}"
+    return f"the mean of a term overflowed at step {step}; {ADVICE}"
 
 
 def accelerator_of(device: str) -> tuple[str, Any]:

@@ -144,17 +144,33 @@ class Loop:
         started = time.monotonic() - self.seconds
         with interruptible() as interrupted, shown(progress, self.total) as report:
             while self.step < self.total and not self.stopped:
-                self.one_step()
-                self.seconds = time.monotonic() - started
-                if self.step % self.every == 0 or self.step == self.total:
-                    self.validate()
-                self.file_away()
+                try:
+                    self.one_step()
+                    self.seconds = time.monotonic() - started
+                    if self.step % self.every == 0 or self.step == self.total:
+                        self.validate()
+                    self.file_away()
+                except NonFinite as error:
+                    raise NonFinite(f"{error}; {self.rescued()}") from None
                 report(self.step, self.total, self.history[-1] if self.history else {})
                 if interrupted():
                     self.save()
                     raise KeyboardInterrupt(f"stopped after {self.step} of {self.total} batches; run again to resume")
         self.board.close()
         return self.finish()
+
+    def rescued(self) -> str:
+        """Put good weights into the model after a non-finite number, and say which."""
+        if all(value.isfinite().all() for value in self.model.state_dict().values() if value.is_floating_point()):
+            return f"the model holds the weights of step {self.step}, before the mishap"
+        found = self.files.load()
+        if found is not None:
+            self.engine.restore(found[0], found[1]["lr"])
+            return f"the model holds the weights of the last checkpoint, step {found[1]['step']}"
+        if self.best:
+            self.model.load_state_dict(self.best)
+            return f"the model holds the weights of the best validation, step {self.plateau.best_step}"
+        return "no earlier weights were kept; give folder= to keep checkpoints"
 
     def learn(self) -> None:
         """Training mode; asked for where it may have been left, because walking all modules costs time."""
@@ -232,8 +248,8 @@ class Loop:
             tensors["sums"] = self.sums["terms"]
         if not all(value.isfinite().all() for value in tensors.values() if value.is_floating_point()):
             raise NonFinite(
-                f"a weight became NaN or infinite at step {self.step - 1} although its loss was finite; the last good "
-                "state is kept on disk, lower the learning rate or set clip="
+                f"a weight became NaN or infinite by step {self.step} although the loss was finite; "
+                "lower the learning rate or set clip="
             )
         self.files.checkpoint(tensors, self.scalars())
 

@@ -9,7 +9,7 @@ from uncollapse.codes import evaluation
 from uncollapse.data import DataSet, Part
 from uncollapse.distributions import check_observed
 from uncollapse.draw import draw
-from uncollapse.errors import WorkFailed
+from uncollapse.errors import NonFinite
 from uncollapse.objective import Objective
 from uncollapse.plan import Settings, derive, even_pieces
 
@@ -32,7 +32,7 @@ def scores(model: Any, objective: Objective, part: Part, plan: Settings, engine:
             values = (-one.log_px.mean(0), one.kl.sum(1), objective.score(one, model))
             totals += torch.stack([value.double().sum() for value in values]).cpu()
     if not totals.isfinite().all():
-        raise WorkFailed(
+        raise NonFinite(
             "the validation score is NaN or infinite although the training loss is finite; "
             "lower the learning rate or set clip="
         )

@@ -7,11 +7,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-__all__ = ["Engine", "LocalEngine", "WorkerDied", "local_engine"]
-
-
-class WorkerDied(RuntimeError):
-    """A worker process ended without an answer; the run can be submitted again and will resume."""
+__all__ = ["Engine", "LocalEngine", "local_engine"]
 
 
 class Engine(Protocol):
