@@ -1,7 +1,7 @@
 import pickle
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uncollapse.errors import BadInput
@@ -21,6 +21,7 @@ def test_cyclical_by_hand():
     assert Cyclical(over=4, cycles=1, ramp=1.0)(3) == 0.75
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 50), st.integers(0, 20), st.floats(0, 5), st.floats(0, 5), st.integers(1, 6), st.floats(0.05, 1.0)
 )
