@@ -210,3 +210,24 @@ def test_laplace_posterior_has_a_reader_of_ones_own():
     one = draw(vae(read_q=laplace), X)
     assert one.kl.shape[0] == 5
     assert one.log_w.isfinite().all()
+
+
+@pytest.mark.parametrize("x", [torch.rand(5, 15), torch.rand(5, 16).double(), torch.zeros(5, 16, dtype=torch.uint8)])
+def test_an_input_that_the_encoder_does_not_take_is_one_sentence(x):
+    model = VAE(nn.Linear(16, 8), nn.Linear(4, 16), latent=4)
+    with pytest.raises(ShapeError, match=r"the encoder does not take a tensor of shape \(5, 1[56]\) of "):
+        draw(model, x)
+
+
+def test_a_decoder_of_another_latent_size_is_one_sentence():
+    with pytest.raises(ShapeError, match="the decoder does not take"):
+        draw(VAE(nn.Linear(16, 8), nn.Linear(5, 16), latent=4), torch.rand(3, 16))
+
+
+def test_an_error_of_the_network_itself_is_not_hidden():
+    class Broken(nn.Module):
+        def forward(self, x):
+            raise RuntimeError("the licence server is down")
+
+    with pytest.raises(RuntimeError, match="licence server"):
+        draw(VAE(Broken(), nn.Linear(4, 16), latent=4), torch.rand(3, 16))

@@ -23,7 +23,7 @@ __all__ = ["Codes", "batches_of", "evaluation", "private_stream"]
 ROWS = 1024  #: noise is drawn for so many examples at a time, because torch's numbers depend on how many are asked for
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Codes:
     """Posteriors of N examples, on the CPU in float32; the samples in float64, so that tiny scales leave a trace.
 
@@ -45,6 +45,10 @@ class Codes:
     sample: Tensor
     kl: Tensor
     labels: Tensor | None = None
+
+    def __repr__(self) -> str:
+        labels = "no labels" if self.labels is None else "labels"
+        return f"Codes({len(self)} examples, {self.latent} latents, {labels})"
 
     def __len__(self) -> int:
         return len(self.mean)

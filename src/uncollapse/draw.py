@@ -4,6 +4,7 @@
 what was computed on the way, so that nothing is computed twice.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -81,7 +82,7 @@ class VAE(nn.Module):
 
     def posterior(self, x: Tensor) -> Distribution:
         """q(z|x): x (B, *X) gives batch (B,), event (D,)."""
-        q = self.read_q(self.encoder(x))
+        q = self.read_q(called(self.encoder, x, "encoder"))
         if q.event_shape != (self.latent,):
             raise ShapeError(
                 f"the posterior should have event shape ({self.latent},) because latent={self.latent}, "
@@ -91,7 +92,7 @@ class VAE(nn.Module):
 
     def likelihood(self, z: Tensor) -> Distribution:
         """p(x|z): z (*L, D) gives batch L, event X. Leading dimensions are folded into one for the decoder."""
-        flat = self.read_x(self.decoder(z.reshape(-1, z.shape[-1])))
+        flat = self.read_x(called(self.decoder, z.reshape(-1, z.shape[-1]), "decoder"))
         return flat if z.ndim == 2 else Folded(flat, Size(z.shape[:-1]))
 
     def prior(self) -> Distribution:
@@ -106,6 +107,21 @@ class VAE(nn.Module):
     def forward(self, x: Tensor) -> "Draw":
         """The same as `draw(self, x)`."""
         return draw(self, x)
+
+
+def called(network: nn.Module, x: Tensor, name: str) -> Any:
+    """The network's output; torch's complaint about a shape or a type becomes a sentence about the input."""
+    try:
+        return network(x)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        if not re.search(r"shape|size|dimension|channels|dtype|same type", str(error)):
+            raise
+        raise ShapeError(
+            f"the {name} does not take {describe(x)} of {str(x.dtype).removeprefix('torch.')}: {error}; "
+            f"reshape or convert its input, or change the {name}'s first layer"
+        ) from error
 
 
 @dataclass(frozen=True, eq=False)

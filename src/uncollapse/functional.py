@@ -190,7 +190,7 @@ class DiagonalLoss(torch.autograd.Function):
     """Cross-entropy whose targets are the diagonal, with one exponential for both passes.
 
     Shares under exp(-60) become exact zeros. As subnormal numbers they would be as harmless to the result, but a
-    processor takes twenty times as long over each, here and in the products of the backward pass.
+    processor takes many times as long over each, here and in the products of the backward pass.
     """
 
     @staticmethod

@@ -84,3 +84,9 @@ def test_a_probe_that_did_not_finish_says_so(monkeypatch):
 
     monkeypatch.setattr(LogisticRegression, "fit", hasty)
     assert linear_probe(TRAIN, TEST).flags == ("not converged after 1,000 steps",)
+
+
+def test_labels_that_are_no_classes_are_refused():
+    codes = Codes.from_gaussian(torch.randn(20, 2), torch.ones(20, 2), torch.rand(20))
+    with pytest.raises(BadInput, match="whole numbers as labels"):
+        linear_probe(codes, codes)

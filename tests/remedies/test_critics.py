@@ -209,3 +209,10 @@ def test_learned_temperatures_train(one, model, make):
         critic.after_step(model)
     assert critic.score.kappa().item() == pytest.approx(100.0, rel=1e-5)
     assert critic.step == 1
+
+
+@pytest.mark.parametrize(("shape", "latent", "tower"), [((15,), 4, "x_tower"), ((16,), 5, "z_tower")])
+def test_a_neural_critic_of_other_sizes_is_one_sentence(shape, latent, tower):
+    model = VAE(nn.Linear(16, 8), nn.Linear(4, 16), latent=4)
+    with pytest.raises(ShapeError, match=f"the {tower} does not take"):
+        NeuralCritic(shape, latent)(draw(model, torch.rand(6, 16)), model)

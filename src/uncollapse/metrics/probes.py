@@ -90,6 +90,9 @@ def scored(probe: Any, train_codes: Codes, test_codes: Codes, user: str) -> Esti
 
     if train_codes.labels is None or test_codes.labels is None:
         raise BadInput(f"{user} needs labels, and these codes have none; pass (x, labels) to Codes.of")
+    for labels in (train_codes.labels, test_codes.labels):
+        if labels.is_floating_point() and not torch.equal(labels, labels.round()):
+            raise BadInput(f"{user} needs whole numbers as labels, got fractions; pass the class of each example")
     if train_codes.latent != test_codes.latent:
         raise BadInput(f"{user} needs codes of one model, got {train_codes.latent} and {test_codes.latent} latents")
     if len(set(train_codes.labels.tolist())) < 2:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse.distributions import describe, diagonal
-from uncollapse.draw import Draw, Model
+from uncollapse.draw import Draw, Model, called
 from uncollapse.errors import BadInput, ShapeError
 from uncollapse.functional import pairwise_log_prob
 from uncollapse.nets.build import encoders, make
@@ -182,8 +182,10 @@ class NeuralCritic(Remedy):
     def term(self, draw: Draw, model: Model) -> Tensor:
         """Cross-entropy of naming the partner, (B,) nats, mean over the K samples."""
         zs = compared(draw, self.compare, "NeuralCritic")
-        h = embedding(self.x_tower(draw.x), draw, "x_tower")
-        return torch.stack([contrast(self.score(self.z_tower(z), h), self.direction) for z in zs]).mean(0)
+        h = embedding(called(self.x_tower, draw.x, "x_tower"), draw, "x_tower")
+        return torch.stack(
+            [contrast(self.score(called(self.z_tower, z, "z_tower"), h), self.direction) for z in zs]
+        ).mean(0)
 
     def after_step(self, model: Model) -> None:
         """Count the step and keep a trained temperature in bounds."""
