@@ -11,16 +11,24 @@ FLOORS = [
     {"errors", "functional"},
     {"distributions", "schedules"},
     {"draw", "data"},
-    {"codes", "nets", "remedies"},
+    {"codes", "nets", "remedies", "wrappers"},
     {"metrics", "objective", "verdict"},
     {"testing", "store", "plan", "progress", "board"},
     {"fabric", "resume", "validation"},
     {"fit"},
+    {"rescue"},
     {"study"},
     {"report"},
     {"cli"},
 ]
-NEVER = [("remedies", "metrics"), ("metrics", "remedies"), ("metrics", "objective"), ("nets", "remedies")]
+NEVER = [
+    ("remedies", "metrics"),
+    ("metrics", "remedies"),
+    ("metrics", "objective"),
+    ("nets", "remedies"),
+    ("remedies", "wrappers"),
+    ("wrappers", "remedies"),
+]
 ENGINES = {
     "lightning_fabric": {"fabric"},
     "pebble": {"study"},

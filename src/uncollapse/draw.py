@@ -5,9 +5,11 @@ what was computed on the way, so that nothing is computed twice.
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -134,6 +136,7 @@ class Draw:
         z: (K, B, D), samples of q.
         px: the likelihood p(x|z), batch (K, B), event X.
         prior: p(z), event (D,).
+        kept: what parts of the model gave on the way, by dotted path (see `draw`).
     """
 
     x: Tensor
@@ -141,6 +144,7 @@ class Draw:
     z: Tensor
     px: Distribution
     prior: Distribution
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def log_px(self) -> Tensor:
@@ -166,13 +170,15 @@ class Draw:
         return self.log_px.mean(0) - self.kl.sum(1)
 
 
-def draw(model: Model, x: Tensor, samples: int = 1) -> Draw:
+def draw(model: Model, x: Tensor, samples: int = 1, keep: Collection[str] = ()) -> Draw:
     """Pass a batch through a model once.
 
     Arguments:
         model: anything with `posterior`, `likelihood` and `prior`.
         x: (B, *X).
         samples: K, samples of z per example.
+        keep: dotted paths of parts of the model ("encoder.trunk") whose output in the encoder's pass is to be kept,
+            so that a remedy need not pass them again.
 
     Returns:
         A `Draw`; its densities are computed when first asked for.
@@ -189,7 +195,8 @@ def draw(model: Model, x: Tensor, samples: int = 1) -> Draw:
         raise ShapeError(f"x should be a batch (B, *X) of at least one example, got {describe(x)}")
     if samples < 1:
         raise BadInput(f"samples should be at least 1, got {samples}")
-    q = model.posterior(x)
+    with keeping(model, keep) as kept:
+        q = model.posterior(x)
     z = sample(q, samples)
     px = model.likelihood(z)
     if px.event_shape != x.shape[1:]:
@@ -197,7 +204,31 @@ def draw(model: Model, x: Tensor, samples: int = 1) -> Draw:
             f"the decoder describes observations of shape {tuple(px.event_shape)}, but x has "
             f"{tuple(x.shape[1:])}; reshape the data or the decoder's output so that they agree"
         )
-    return Draw(x, q, z, px, model.prior())
+    return Draw(x, q, z, px, model.prior(), kept)
+
+
+@contextmanager
+def keeping(model: Any, paths: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Collect what the named parts of a model return while the block runs; a path that leads nowhere is left out."""
+    kept: dict[str, Any] = {}
+    hooks = []
+    for path in paths:
+        part = found(model, path)
+        if isinstance(part, nn.Module):
+            hooks.append(part.register_forward_hook(lambda _, __, out, path=path: kept.__setitem__(path, out)))
+    try:
+        yield kept
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def found(model: Any, path: str) -> Any:
+    """The part of a model that a dotted path names, or None."""
+    try:
+        return attrgetter(path)(model)
+    except AttributeError:
+        return None
 
 
 def sample(q: Distribution, samples: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from uncollapse.data import DataSet, Part
 from uncollapse.draw import draw
 from uncollapse.errors import BadInput, NonFinite
-from uncollapse.objective import Objective
+from uncollapse.objective import Objective, parts_of
 from uncollapse.plan import Settings
 
 __all__ = ["Engine", "choose_precision", "interruptible"]
@@ -30,7 +30,7 @@ class Step(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Named terms, (B,) nats each."""
-        return self.objective(draw(self.model, x, self.samples), self.model)  # type: ignore[no-any-return, arg-type]
+        return self.objective.of(self.model, x, self.samples)  # type: ignore[arg-type]
 
 
 class Engine:
@@ -47,6 +47,8 @@ class Engine:
         step = Step(model, objective, plan.samples).to(self.fabric.device)
         self.members = {name: members for name, members in parts_of(model, objective).items() if members}
         self.parameters = [p for members in self.members.values() for p in members]
+        if not self.parameters:
+            raise BadInput("the model has no trainable parameter; check requires_grad")
         self.bare = optimiser(self.parameters, plan)
         self.step, self.optimiser = self.fabric.setup(step, self.bare)
         self.watched: tuple[Tensor, Tensor] | None = None
@@ -65,6 +67,18 @@ class Engine:
     def lr(self) -> float:
         """The current learning rate."""
         return float(self.bare.param_groups[0]["lr"])
+
+    @contextmanager
+    def only(self, parts: Set[str]) -> Iterator[None]:
+        """While it holds, gradients are computed for these parts alone."""
+        others = [p for name, members in self.members.items() if name not in parts for p in members]
+        for parameter in others:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in others:
+                parameter.requires_grad_(True)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision of the training step, for evaluation."""
@@ -182,20 +196,6 @@ def accelerator_of(device: str) -> tuple[str, Any]:
     if kind in there and not there[kind]():
         raise BadInput(f"device {device!r} is not available on this machine; use device='auto' or 'cpu'")
     return kind, [int(number)] if number else 1
-
-
-def parts_of(model: nn.Module, objective: Objective) -> dict[str, list[nn.Parameter]]:
-    """Trainable parameters by part, each exactly once."""
-    seen: set[int] = set()
-    groups: dict[str, list[nn.Parameter]] = {}
-    owners = {"encoder": getattr(model, "encoder", None), "decoder": getattr(model, "decoder", None)}
-    for name, owner in {**owners, "other": model, "remedies": objective}.items():
-        members = owner.parameters() if isinstance(owner, nn.Module) else ()
-        groups[name] = [p for p in members if p.requires_grad and id(p) not in seen]
-        seen.update(map(id, groups[name]))
-    if not seen:
-        raise BadInput("the model has no trainable parameter; check requires_grad")
-    return groups
 
 
 def optimiser(parameters: list[nn.Parameter], plan: Settings) -> torch.optim.Optimizer:

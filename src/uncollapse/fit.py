@@ -6,7 +6,8 @@ is a function of (seed, purpose, step), so a run that was killed repeats the sam
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from uncollapse.data import DataSet, as_data
 from uncollapse.errors import NonFinite
 from uncollapse.fabric import Engine, choose_precision, interruptible
 from uncollapse.objective import Objective
-from uncollapse.plan import Order, Plateau, Settings, derive
+from uncollapse.plan import Order, Plateau, Settings, derive, even_pieces
 from uncollapse.resume import RunFolder
 from uncollapse.validation import check_range, scores
 
@@ -182,7 +183,7 @@ class Loop:
         indices = self.order.indices(self.step)
         self.engine.seed(derive(self.plan.seed, "noise", self.step))
         x = self.train.take(indices, self.engine.device)
-        frozen = self.objective.before_step(Inner(self))
+        frozen = self.objective.before_step(Inner(self, x))
         terms = self.engine.terms(x)
         loss = torch.stack([term.mean() for term in terms.values()])
         self.engine.guard(loss, terms, indices, self.step)
@@ -294,8 +295,9 @@ class Loop:
 class Inner:
     """What a remedy may do ahead of a step (`remedies.Inner`); extra batches are drawn reproducibly."""
 
-    def __init__(self, loop: Loop) -> None:
-        self.loop, self.model, self.count = loop, loop.model, 0
+    def __init__(self, loop: Loop, x: Tensor) -> None:
+        self.loop, self.model, self.x, self.count = loop, loop.model, x, 0
+        self.epoch = loop.order.epoch(loop.step)
 
     def batch(self) -> Tensor:
         """A fresh training batch (B, *X)."""
@@ -309,3 +311,12 @@ class Inner:
     def step(self, loss: Tensor, *parts: str) -> None:
         """One optimiser step that moves only the parts named."""
         self.loop.engine.move(loss.mean(), self.loop.engine.parts - set(parts))
+
+    def only(self, *parts: str) -> AbstractContextManager[None]:
+        """While it holds, gradients are computed for the parts named alone."""
+        return self.loop.engine.only(set(parts))
+
+    def validation(self) -> Iterator[Tensor]:
+        """The validation part in batches (B, *X)."""
+        for indices in even_pieces(len(self.loop.valid), self.loop.plan.batch_size):
+            yield self.loop.valid.take(indices, self.loop.engine.device)

@@ -7,11 +7,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from uncollapse.draw import Draw, Model
+from uncollapse.draw import Draw, Model, draw
 from uncollapse.errors import BadInput
 from uncollapse.remedies import Inner, Remedy
 
-__all__ = ["Objective"]
+__all__ = ["Objective", "parts_of"]
 
 
 class Objective(nn.Module):
@@ -54,6 +54,18 @@ class Objective(nn.Module):
                 terms[name] = remedy(draw, model)
         return terms
 
+    def of(self, model: Model, x: Tensor, samples: int = 1) -> dict[str, Tensor]:
+        """Named terms of a batch (B, *X) as loaded: prepared (in training mode), drawn once, and scored."""
+        if self.training:
+            for _, remedy in self.members():
+                x = remedy.prepare(x)
+        return self(draw(model, x, samples, self.keeps), model)  # type: ignore[no-any-return]
+
+    @property
+    def keeps(self) -> list[str]:
+        """What `draw` should keep on the way because a remedy asks for it."""
+        return sorted({path for _, remedy in self.members() for path in remedy.keeps})
+
     def members(self) -> list[tuple[str, Remedy]]:
         """Names and remedies, in order."""
         return list(zip(self.names, cast("list[Remedy]", list(self.remedies)), strict=True))
@@ -94,6 +106,26 @@ class Objective(nn.Module):
     def weights(self) -> dict[str, float]:
         """The current weight of every remedy, by name."""
         return {name: remedy.current_weight for name, remedy in self.members()}
+
+
+def parts_of(model: nn.Module, remedies: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """Trainable parameters by part, each exactly once: encoder, decoder, other, remedies.
+
+    A model says with a method `parts()`, {name: modules}, what belongs to its encoder and to its decoder; without
+    one, its attributes of these names count.
+    """
+    seen: set[int] = set()
+    groups: dict[str, list[nn.Parameter]] = {}
+    told = getattr(model, "parts", None)
+    owners = told() if callable(told) else {name: [getattr(model, name, None)] for name in ("encoder", "decoder")}
+    for name, members in {**owners, "other": [model], "remedies": [remedies]}.items():
+        parameters = [p for owner in members if isinstance(owner, nn.Module) for p in owner.parameters()]
+        groups[name] = []
+        for parameter in parameters:
+            if parameter.requires_grad and id(parameter) not in seen:
+                seen.add(id(parameter))
+                groups[name].append(parameter)
+    return groups
 
 
 def snake(name: str) -> str:

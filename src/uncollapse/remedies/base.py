@@ -1,7 +1,8 @@
-"""The one plug-in class. A remedy writes one or more of four methods; everything else is final.
+"""The one plug-in class. A remedy writes one or more of five methods; everything else is final.
 
 | method | does | shape |
 |---|---|---|
+| `prepare(x)` | replaces the batch before it is encoded, in training mode only | (B, *X) to (B, *X) |
 | `term(draw, model)` | adds a penalty to the loss | (B,) nats |
 | `rate(kl)` | reshapes the KL | (B, D) to (B, D) nats |
 | `before_step(inner)` | works ahead of the main step, names the parts that it leaves alone | |
@@ -12,6 +13,8 @@ underscore, in training mode only; `after_step` takes it and clears it.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, get_args
 
 import torch
@@ -28,6 +31,8 @@ class Inner(Protocol):
     """What a remedy may do ahead of the main step (the inner loop of aggressive training, say)."""
 
     model: Model
+    x: Tensor  #: the batch of the main step, (B, *X)
+    epoch: float  #: passes over the data so far
 
     def batch(self) -> Tensor:
         """A fresh training batch (B, *X), drawn reproducibly."""
@@ -39,6 +44,15 @@ class Inner(Protocol):
 
     def step(self, loss: Tensor, *parts: str) -> None:
         """One optimiser step on the mean of `loss`, moving only the parts named ("encoder", "decoder", "remedies")."""
+        ...
+
+    def only(self, *parts: str) -> AbstractContextManager[None]:
+        """While it holds, a loss computes gradients for the parts named and for no other: cheaper, but a norm over
+        all parameters is then one over these."""
+        ...
+
+    def validation(self) -> Iterator[Tensor]:
+        """The validation part in batches (B, *X), the same every time."""
         ...
 
 
@@ -85,6 +99,15 @@ class Remedy(nn.Module):
     def has_term(self) -> bool:
         """Whether this remedy adds a term to the loss."""
         return type(self).term is not Remedy.term
+
+    @property
+    def keeps(self) -> tuple[str, ...]:
+        """Dotted paths of parts of the model whose output `term` would like to find in `draw.kept`."""
+        return ()
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """The batch that is encoded and described, (B, *X), from the batch as loaded; asked in training mode only."""
+        return x
 
     def term(self, draw: Draw, model: Model) -> Tensor:
         """The penalty before weighting, (B,) nats."""

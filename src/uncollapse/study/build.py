@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 
-from uncollapse import nets, remedies, schedules
+from uncollapse import nets, remedies, schedules, wrappers
 from uncollapse.data import DataSet, load
-from uncollapse.draw import VAE
 from uncollapse.errors import BadInput, ShapeError
 from uncollapse.objective import Objective
 from uncollapse.plan import derive
@@ -30,7 +29,7 @@ def load_data(run: Run, data_dir: str | None = None) -> DataSet:
         raise BadInput(f"data {run.data_name!r} does not take these options: {error}") from error
 
 
-def build(run: Run, data: DataSet) -> tuple[VAE, Objective]:
+def build(run: Run, data: DataSet) -> tuple[Any, Objective]:
     """Model and objective of a run; weights are drawn from the run's seed.
 
     Raises:
@@ -40,9 +39,14 @@ def build(run: Run, data: DataSet) -> tuple[VAE, Objective]:
     with torch.random.fork_rng():
         torch.manual_seed(derive(run.seed, "weights"))
         likelihood = spec.likelihood or data.likelihood_setting
-        model = nets.build_vae(spec.encoder, spec.decoder, data.shape, spec.latent, likelihood)
-        context = {"shape": data.shape, "latent": spec.latent, "features": trunk_features(model, data)}
-        return model, Objective([build_remedy(one, context) for one in run.remedies])
+        model: Any = nets.build_vae(spec.encoder, spec.decoder, data.shape, spec.latent, likelihood)
+        context = {
+            "shape": data.shape, "latent": spec.latent, "features": trunk_features(model, data),
+            "encoder": model.encoder, "read_q": model.read_q,
+        }  # fmt: skip
+        for one in spec.wrap:
+            model = build_named(one, {**context, "model": model}, "wrapper")
+        return model, Objective([build_named(one, context, "remedy") for one in run.remedies])
 
 
 def trunk_features(model: VAE, data: DataSet) -> int | None:
@@ -57,39 +61,46 @@ def trunk_features(model: VAE, data: DataSet) -> int | None:
     return int(features.flatten(1).shape[1])
 
 
+def known(kind: str) -> dict[str, Any]:
+    """Remedies or wrappers by name."""
+    room, base = {"remedy": (remedies, remedies.Remedy), "wrapper": (wrappers, wrappers.Wrapper)}[kind]
+    found = {name: getattr(room, name) for name in room.__all__}
+    return {
+        name: one for name, one in found.items() if inspect.isclass(one) and issubclass(one, base) and one is not base
+    }
+
+
 def remedy_names() -> list[str]:
-    """Names that a study may use."""
-    found = {name: getattr(remedies, name) for name in remedies.__all__}
-    kinds = {name: one for name, one in found.items() if inspect.isclass(one) and issubclass(one, remedies.Remedy)}
-    return [name for name, one in kinds.items() if one is not remedies.Remedy]
+    """Names of remedies that a study may use."""
+    return list(known("remedy"))
 
 
-def build_remedy(spec: str | dict[str, Any], context: dict[str, Any]) -> remedies.Remedy:
-    """One remedy from `Name` or `{Name: {argument: value}}`.
+def build_named(spec: str | dict[str, Any], context: dict[str, Any], kind: str) -> Any:
+    """One remedy or wrapper from `Name` or `{Name: {argument: value}}`.
 
-    Arguments named shape, latent and features are filled in from the model and the data when not given.
+    Arguments named shape, latent, features, encoder, read_q and model are filled in from the model and the data
+    when not given.
     """
     if isinstance(spec, str):
         spec = {spec: {}}
     if len(spec) != 1:
-        raise BadInput(f"a remedy is written as {{Name: {{argument: value}}}}, got {spec!r}")
+        raise BadInput(f"a {kind} is written as {{Name: {{argument: value}}}}, got {spec!r}")
     name, arguments = next(iter(spec.items()))
-    if name not in remedy_names():
-        raise BadInput(f"there is no remedy {name!r}; {nearest(name, remedy_names())}")
-    kind = getattr(remedies, name)
-    takes = inspect.signature(kind).parameters
+    if name not in known(kind):
+        raise BadInput(f"there is no {kind} {name!r}; {nearest(name, known(kind))}")
+    made = known(kind)[name]
+    takes = inspect.signature(made).parameters
     for argument in arguments or {}:
         if argument not in takes:
             raise BadInput(f"{name} has no argument {argument!r}; {nearest(argument, takes)}")
     filled = {key: value for key, value in context.items() if key in takes and value is not None}
-    return construct(kind, {**filled, **{key: scheduled(value) for key, value in (arguments or {}).items()}})
+    return construct(made, arguments or {}, filled)
 
 
-def construct(kind: Any, arguments: dict[str, Any]) -> remedies.Remedy:
-    """The remedy, with a wrong or missing argument as one sentence."""
+def construct(kind: Any, arguments: dict[str, Any], filled: dict[str, Any]) -> Any:
+    """The remedy or wrapper, with a wrong or missing argument as one sentence."""
     try:
-        made: remedies.Remedy = kind(**arguments)
-        return made
+        return kind(**{**filled, **{key: scheduled(value) for key, value in arguments.items()}})
     except (TypeError, ShapeError) as error:
         raise BadInput(f"{kind.__name__} cannot be made of {arguments!r}: {error}") from error
 

@@ -24,12 +24,14 @@ class ModelSpec:
         encoder, decoder: a name of `uncollapse.nets`, or {name: ..., option: value}.
         latent: D.
         likelihood: "bernoulli", {"gaussian": standard deviation}, or None for the one of the data.
+        wrap: wrappers of `uncollapse.wrappers`, {Name: {argument: value}}, from the inside out.
     """
 
     encoder: Named = "mlp"
     decoder: Named = "mlp"
     latent: int = 16
     likelihood: str | dict[str, float] | None = None
+    wrap: Remedies = field(default_factory=list)
 
 
 @dataclass(frozen=True)

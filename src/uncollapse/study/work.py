@@ -9,7 +9,6 @@ from typing import Any
 
 from uncollapse.codes import Codes
 from uncollapse.data import DataSet
-from uncollapse.draw import VAE
 from uncollapse.errors import WorkFailed
 from uncollapse.fit import Fit, fit
 from uncollapse.metrics import (
@@ -84,7 +83,7 @@ def watcher(data: DataSet) -> Callable[[Any], dict[str, float]]:
     return watch
 
 
-def measure(run: Run, model: VAE, data: DataSet) -> dict[str, Any]:
+def measure(run: Run, model: Any, data: DataSet) -> dict[str, Any]:
     """All metrics of a trained model on the test part, its verdict, spectrum and pictures."""
     model.eval()
     seed = derive(run.seed, "measure")

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse.draw import Draw, Model, draw
-from uncollapse.objective import Objective
+from uncollapse.objective import Objective, parts_of
 from uncollapse.remedies import Remedy
 
 __all__ = ["Bench", "Training", "alike", "scramble", "snapshot"]
@@ -51,12 +52,14 @@ class Training:
     def __init__(self, model: Any, remedy: Remedy, x: Tensor) -> None:
         self.model, self.objective, self.x = model, Objective([remedy]), x
         self.parts = parts_of(model, remedy)
+        self.epoch = 0.0
         self.optimiser = torch.optim.Adam([p for members in self.parts.values() for p in members], lr=1e-2)
 
     def run(self, first: int, last: int) -> None:
         """Steps `first` to `last - 1`."""
         for step in range(first, last):
             torch.manual_seed(1000 + step)
+            self.epoch = step / 2
             frozen = self.objective.before_step(self)
             if not frozen <= set(self.parts):
                 raise AssertionError(f"before_step should name parts out of {sorted(self.parts)}, got {sorted(frozen)}")
@@ -69,7 +72,23 @@ class Training:
 
     def loss(self, x: Tensor) -> Tensor:
         """The whole objective, (B,) nats."""
-        return torch.stack(list(self.objective(draw(self.model, x), self.model).values())).sum(0)
+        return torch.stack(list(self.objective.of(self.model, x).values())).sum(0)
+
+    @contextmanager
+    def only(self, *parts: str) -> Iterator[None]:
+        """While it holds, gradients are computed for the parts named alone."""
+        others = [p for name, members in self.parts.items() if name not in parts for p in members]
+        for parameter in others:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in others:
+                parameter.requires_grad_(True)
+
+    def validation(self) -> Iterator[Tensor]:
+        """Both halves of the batch."""
+        yield from self.x.chunk(2)
 
     def step(self, loss: Tensor, *parts: str) -> None:
         """One optimiser step on the parts named."""
@@ -91,23 +110,6 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.objective.load_state_dict(state["remedies"])
         self.optimiser.load_state_dict(state["optimiser"])
-
-
-def parts_of(model: Any, remedy: Remedy) -> dict[str, list[nn.Parameter]]:
-    """Trainable parameters by part, each once."""
-    seen: set[int] = set()
-    parts = {}
-    owners = {
-        "encoder": getattr(model, "encoder", None),
-        "decoder": getattr(model, "decoder", None),
-        "other": model,
-        "remedies": remedy,
-    }
-    for name, owner in owners.items():
-        members = [p for p in owner.parameters() if p.requires_grad] if isinstance(owner, nn.Module) else []
-        parts[name] = [p for p in members if id(p) not in seen]
-        seen.update(map(id, parts[name]))
-    return parts
 
 
 @torch.no_grad()

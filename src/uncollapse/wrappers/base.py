@@ -1,0 +1,94 @@
+"""What all wrappers share: a model in, a model out, everything that is not changed passed on."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from uncollapse.distributions import describe
+from uncollapse.draw import Draw, Model, draw
+from uncollapse.errors import BadInput
+
+__all__ = ["Wrapper"]
+
+
+class Wrapper(nn.Module):
+    """A model round a model: it changes the posterior, the likelihood or the prior and passes on the rest.
+
+    A subclass overrides `posterior`, `likelihood` or `prior`. Wrappers nest: the outermost one acts last.
+
+    Arguments:
+        model: a module with `posterior`, `likelihood` and `prior`, such as `VAE` or another wrapper.
+
+    Raises:
+        BadInput: when it is no such module.
+
+    Example:
+        >>> from uncollapse import VAE
+        >>> model = Wrapper(VAE(nn.Linear(16, 8), nn.Linear(4, 16), latent=4))
+        >>> model.latent, sorted(model.parts())
+        (4, ['decoder', 'encoder', 'prior'])
+    """
+
+    sources: tuple[str, ...] = ()  #: how to cite the method, "Authors, Year, Title, link"
+    side: str = "encoder"  #: the part of the model that parameters of this wrapper belong to: encoder, decoder, prior
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        if not isinstance(model, nn.Module) or not isinstance(model, Model):
+            raise BadInput(
+                f"{type(self).__name__} wraps a module with posterior, likelihood and prior, such as VAE(...), "
+                f"got {describe(model)}"
+            )
+        self.model: Any = model
+
+    def posterior(self, x: Tensor) -> Distribution:
+        """q(z|x): x (B, *X) gives batch (B,), event (D,)."""
+        return self.model.posterior(x)  # type: ignore[no-any-return]
+
+    def likelihood(self, z: Tensor) -> Distribution:
+        """p(x|z): z (*L, D) gives batch L, event X."""
+        return self.model.likelihood(z)  # type: ignore[no-any-return]
+
+    def prior(self) -> Distribution:
+        """p(z): batch (), event (D,)."""
+        return self.model.prior()  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Draw:
+        """The same as `draw(self, x)`."""
+        return draw(self, x)
+
+    @property
+    def encoder(self) -> Any:
+        """The encoder inside."""
+        return self.model.encoder
+
+    @property
+    def decoder(self) -> Any:
+        """The decoder inside."""
+        return self.model.decoder
+
+    @property
+    def latent(self) -> int:
+        """D."""
+        return self.model.latent  # type: ignore[no-any-return]
+
+    @property
+    def read_q(self) -> Any:
+        """The reader of the encoder's output."""
+        return self.model.read_q
+
+    @property
+    def read_x(self) -> Any:
+        """The reader of the decoder's output."""
+        return self.model.read_x
+
+    def parts(self) -> dict[str, list[nn.Module]]:
+        """Modules by the part of the model to which their parameters belong; the part named first owns a shared one."""
+        told = getattr(self.model, "parts", None)
+        inner = told() if callable(told) else {"encoder": [self.model.encoder], "decoder": [self.model.decoder]}
+        own = [module for name, module in self.named_children() if name != "model"]
+        bare = nn.ParameterList(self.parameters(recurse=False))
+        inner = {name: list(inner.get(name, [])) for name in ("encoder", "decoder", "prior")}
+        inner[self.side] += [*own, bare]
+        return inner
