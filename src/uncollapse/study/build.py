@@ -49,7 +49,7 @@ def build(run: Run, data: DataSet) -> tuple[Any, Objective]:
         return model, Objective([build_named(one, context, "remedy") for one in run.remedies])
 
 
-def trunk_features(model: VAE, data: DataSet) -> int | None:
+def trunk_features(model: Any, data: DataSet) -> int | None:
     """Width of the encoder's last features before its head, or None when it has no trunk."""
     trunk = getattr(model.encoder, "trunk", None)
     if trunk is None:
