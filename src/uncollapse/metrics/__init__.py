@@ -6,6 +6,7 @@ from uncollapse.metrics.divergence import KL, kl
 from uncollapse.metrics.estimate import Estimate
 from uncollapse.metrics.information import Bracket, mutual_information
 from uncollapse.metrics.likelihood import NLL, nll
+from uncollapse.metrics.noise import noise_gap
 from uncollapse.metrics.probes import knn_probe, linear_probe
 from uncollapse.metrics.samples import DensityCoverage, coverage, density, density_coverage, precision, recall
 from uncollapse.metrics.shuffle import shuffle_gap
@@ -30,6 +31,7 @@ __all__ = [
     "linear_probe",
     "mutual_information",
     "nll",
+    "noise_gap",
     "precision",
     "recall",
     "shuffle_gap",

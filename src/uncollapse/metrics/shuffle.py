@@ -39,6 +39,11 @@ def shuffle_gap(model: Model, data: Any, seed: int = 0, batch_size: int = 512) -
     """
     codes = Codes.of(model, data, batch_size, seed)
     other = codes.sample[derangement(len(codes), seed)]
+    return gap(model, data, other, seed, batch_size, "shuffle_gap")
+
+
+def gap(model: Model, data: Any, other: Tensor, seed: int, batch_size: int, user: str) -> Estimate:
+    """Mean loss of log likelihood when z_i is replaced by row i of `other` (N, D)."""
     gaps: list[Tensor] = []
     start = 0
     with evaluation(model, seed):
@@ -52,8 +57,8 @@ def shuffle_gap(model: Model, data: Any, seed: int = 0, batch_size: int = 512) -
             right, wrong = px.log_prob(x).double().cpu()
             gaps.append(right - wrong)
             start += len(x)
-    if start != len(codes):
-        raise BadInput("shuffle_gap reads the data twice and got nothing the second time; pass a list or a loader")
+    if start != len(other):
+        raise BadInput(f"{user} reads the data twice and got nothing the second time; pass a list or a loader")
     return mean_estimate(torch.cat(gaps), "nats")
 
 

@@ -44,6 +44,7 @@ class Measure:
         samples: prior samples for density and coverage; None takes as many as there are test examples.
         history: whether the bracket, KL and active units are measured on the validation part along the way.
         images: pictures kept for the page, per kind.
+        noise: variances of the noise test (`metrics.noise_gap`); none by default.
     """
 
     nll_samples: int = 500
@@ -51,6 +52,7 @@ class Measure:
     samples: int | None = None
     history: bool = True
     images: int = 8
+    noise: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from uncollapse.metrics import (
     linear_probe,
     mutual_information,
     nll,
+    noise_gap,
     shuffle_gap,
 )  # fmt: skip
 from uncollapse.objective import Objective
@@ -107,6 +108,7 @@ def measure(run: Run, model: Any, data: DataSet) -> dict[str, Any]:
         "verdict": {"word": judged.word, "reasons": judged.reasons},
         "spectrum": units.spectrum.tolist(),
         "reference": reference(data, run.measure.k),
+        "noise": [{"variance": s2, **noise_gap(model, data.test, s2, seed=seed).to_dict()} for s2 in run.measure.noise],
         "images": pictures(model, data, generated, run.measure.images, seed),
     }
 
