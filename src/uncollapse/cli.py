@@ -163,6 +163,23 @@ def study_report(study: StudyPath, out: Out = None, page: Page = None) -> None:
     typer.echo(f"page: {report.write(header, results, page or folder / 'report.html')}")
 
 
+@study_app.command("export")
+def study_export(
+    study: StudyPath,
+    to: Annotated[Path, typer.Option("--to", help="The folder to write; `study table` and `study report` read it.")],
+    out: Out = None,
+) -> None:
+    """Copy a study's results, tables, frontier and page into a small folder, without weights and logs.
+
+    Example: `uncollapse study export runs/demo --to results/demo`
+    """
+    from uncollapse import report
+
+    _, folder = find_study(study, None, out)
+    files = report.export(folder, to)
+    typer.echo(f"{len(files)} files, {sum(path.stat().st_size for path in files) / 1e3:,.0f} kB: {to}")
+
+
 @data_app.command("list")
 def data_list(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List the data sets, and which are at hand.

@@ -18,6 +18,7 @@ __all__ = [
     "Cell",
     "Column",
     "Row",
+    "export",
     "load_results",
     "rows",
     "to_csv",
@@ -27,6 +28,17 @@ __all__ = [
     "to_rich",
     "write",
 ]
+
+
+def export(folder: str | Path, to: str | Path) -> list[Path]:
+    """Write a study's results, tables, frontier and page into a folder to be kept, see `uncollapse.report.exporting`.
+
+    Raises:
+        BadInput: when there is no result, or the folder is the study's own.
+    """
+    from uncollapse.report import exporting
+
+    return exporting.export(folder, to)
 
 
 def write(header: dict[str, Any], results: Sequence[dict[str, Any]], path: str | Path) -> Path:

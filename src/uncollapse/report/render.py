@@ -153,12 +153,13 @@ def _latex(text: str) -> str:
 
 def to_markdown(rows: Sequence[Row]) -> str:
     """A pipe table; what Markdown or HTML would read as a command is escaped."""
-    body = _body(rows, _markdown, lambda text: f"**{text}**")
+    body = _body(rows, escape_markdown, lambda text: f"**{text}**")
     lines = [" | ".join(_heads(rows)), " | ".join(["---", *["---:"] * (len(COLUMNS) + 1), "---"])]
     lines += [" | ".join(cells) for cells in body]
-    return "\n".join(f"| {line} |" for line in lines) + "\n\n" + _markdown(caption(rows)) + "\n"
+    return "\n".join(f"| {line} |" for line in lines) + "\n\n" + escape_markdown(caption(rows)) + "\n"
 
 
-def _markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """The text with every sign escaped that Markdown or HTML would read as a command."""
     escaped = re.sub(r"([\\`*_{}\[\]|#~$])", r"\\\1", " ".join(text.split()))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
