@@ -78,7 +78,7 @@ def test_command(study, tmp_path):
     kept = tmp_path / "kept"
     (study / "study.yaml").write_text("name: made up\narms: [{name: plain}]\n")
     done = subprocess.run(
-        [sys.executable, "-m", "uncollapse", "study", "export", str(study), "--to", str(kept)],
+        [sys.executable, "-m", "uncollapse.cli", "study", "export", str(study), "--to", str(kept)],
         capture_output=True,
         text=True,
         check=False,
