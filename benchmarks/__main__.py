@@ -54,9 +54,9 @@ def write_page():
         if path.exists():
             found = json.loads(path.read_text())
             lines += [f"## {name}", "", f"{found['machine']['processor']}, torch {found['machine']['torch']}.", ""]
-            lines += ["| what | ratio | smallest to largest | goal |", "|---|---|---|---|"]
+            lines += ["| what | ratio | smallest to largest | FLOPs | goal |", "|---|---|---|---|---|"]
             lines += [
-                f"| {what} | {one['ratio']} | {one['min']} to {one['max']} | {one['goal']} |"
+                f"| {what} | {one['ratio']} | {one['min']} to {one['max']} | {one.get('flops', '')} | {one['goal']} |"
                 for what, one in found["figures"].items()
             ]
             lines.append("")

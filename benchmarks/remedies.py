@@ -1,22 +1,27 @@
-"""What a critic adds to a training step, and what it would add if the densities were broadcast.
+"""What every remedy adds to a training step: measured time and FLOPs over the plain step.
 
-The model is an MLP VAE, 784-512-512 with 32 latents (decoder mirrored), fp32, Bernoulli likelihood, fused Adam, on
-random images of MNIST's size. A party is a few whole steps: draw, terms, backward, optimiser, `after_step`.
+Models: an MLP VAE, 784-512-512 with 32 latents (decoder mirrored), and the five-layer convolutional one, fp32, Bernoulli
+likelihood, fused Adam, random images of MNIST's size. A party is a few whole steps: `before_step`, prepare, draw, terms,
+backward, optimiser, `after_step`. FLOPs are counted by torch over the same step. Times are medians over interleaved rounds.
 """
 
+from contextlib import contextmanager
+
 import torch
-from torch import nn
 from torch.distributions import Independent, Normal
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.timing import interleaved, ratio
-from uncollapse import VAE, Objective, draw
+from uncollapse import VAE, Objective, remedies, wrappers
 from uncollapse.functional import info_nce
-from uncollapse.remedies import HybridCritic, NeuralCritic, Remedy, SelfCritic
+from uncollapse.nets import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from uncollapse.objective import parts_of
 
-PIXELS, HIDDEN, LATENT = 784, 512, 32
+SHAPE, HIDDEN, LATENT = (1, 28, 28), 512, 32
+NETWORKS = {"MLP": (MLPEncoder, MLPDecoder), "conv": (ConvEncoder, ConvDecoder)}
 
 
-class BroadcastCritic(Remedy):
+class BroadcastCritic(remedies.Remedy):
     """The self critic as one would first write it: a B x B x D tensor of log densities."""
 
     def term(self, draw, model):
@@ -25,47 +30,127 @@ class BroadcastCritic(Remedy):
         return info_nce(rows.log_prob(draw.z[0][:, None]))
 
 
-def networks():
-    torch.manual_seed(0)
-    encoder = nn.Sequential(
-        nn.Linear(PIXELS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2 * LATENT)
-    )
-    decoder = nn.Sequential(
-        nn.Linear(LATENT, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, PIXELS)
-    )
-    return VAE(encoder, decoder, LATENT)
+class Inner10(remedies.Aggressive):
+    """Exactly ten inner steps at every step: a price a step, whatever the loss does."""
+
+    def __init__(self, gradients):
+        super().__init__(most=10, window=10, gradients=gradients)
 
 
-def trunk(model, x):
-    """The encoder without its head."""
-    return model.encoder[:-1](x)
+class Steps:
+    """A training loop of one's own, with what an inner loop may ask of it."""
 
+    def __init__(self, model, objective, x):
+        self.model, self.objective, self.x, self.epoch = model, objective, x, 0.0
+        self.members = parts_of(model, objective)
+        self.all = [p for members in self.members.values() for p in members]
+        self.optimiser = torch.optim.Adam(self.all, 1e-3, fused=True)
 
-REMEDIES = {
-    "plain": lambda: [],
-    "self critic": lambda: [SelfCritic(20.0)],
-    "neural critic": lambda: [NeuralCritic((PIXELS,), LATENT, weight=20.0)],
-    "hybrid critic": lambda: [HybridCritic(HIDDEN, LATENT, trunk=trunk, weight=20.0)],
-    "broadcast self critic": lambda: [BroadcastCritic(20.0)],
-}
+    def batch(self):
+        return self.x
 
+    def validation(self):
+        yield self.x
 
-def party(name, batch, steps):
-    """A call that makes some training steps."""
-    model, objective = networks(), Objective(REMEDIES[name]())
-    optimiser = torch.optim.Adam([*model.parameters(), *objective.parameters()], 1e-3, fused=True)
-    x = (torch.rand(batch, PIXELS, generator=torch.Generator().manual_seed(0)) < 0.13).float()
+    def loss(self, x):
+        return torch.stack([term.mean() for term in self.objective.of(self.model, x).values()]).sum()
 
-    def run():
+    def step(self, loss, *parts):
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.mean().backward()
+        for name, members in self.members.items():
+            if name not in parts:
+                for parameter in members:
+                    parameter.grad = None
+        self.optimiser.step()
+
+    @contextmanager
+    def only(self, *parts):
+        others = [p for name, members in self.members.items() if name not in parts for p in members]
+        for parameter in others:
+            parameter.requires_grad_(False)
+        yield
+        for parameter in others:
+            parameter.requires_grad_(True)
+
+    def __call__(self, steps=1):
         for _ in range(steps):
-            terms = objective(draw(model, x), model)
-            loss = torch.stack([term.mean() for term in terms.values()]).sum()
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            objective.after_step(model)
+            frozen = self.objective.before_step(self)
+            self.step(self.loss(self.x), *(set(self.members) - frozen))
+            self.objective.after_step(self.model)
 
-    return run
+
+def networks(kind):
+    torch.manual_seed(0)
+    encoder, decoder = NETWORKS[kind]
+    return VAE(encoder(SHAPE, LATENT), decoder(SHAPE, LATENT), LATENT)
+
+
+def features(model):
+    with torch.no_grad():
+        return model.encoder.trunk(torch.zeros(2, *SHAPE)).flatten(1).shape[1]
+
+
+def momentum(model, **options):
+    return remedies.MomentumContrast(model.encoder, LATENT, weight=1.0, **options)
+
+
+#: name -> remedies for a model; the first is what the others are held against
+REMEDIES = {
+    "plain": lambda model: [],
+    "free bits": lambda model: [remedies.FreeBits(0.25)],
+    "target rate": lambda model: [remedies.TargetRate(5.0)],
+    "self critic": lambda model: [remedies.SelfCritic(1.0)],
+    "self critic, memory 1,024": lambda model: [remedies.SelfCritic(1.0, memory=1024, latent=LATENT)],
+    "neural critic": lambda model: [remedies.NeuralCritic(SHAPE, LATENT)],
+    "hybrid critic": lambda model: [remedies.HybridCritic(features(model), LATENT)],
+    "momentum contrast": lambda model: [momentum(model)],
+    "momentum contrast, as published": lambda model: [momentum(model, query="view", reconstruct="view", queue=4096)],
+    "latent reconstruction, B/4": lambda model: [remedies.LatentReconstruction(1.0)],
+    "latent reconstruction, B": lambda model: [remedies.LatentReconstruction(1.0, share=1.0)],
+    "MMD": lambda model: [remedies.MMD()],
+    "MINE, shuffled pairs": lambda model: [remedies.MINE(SHAPE, LATENT)],
+    "MINE, all pairs": lambda model: [remedies.MINE(SHAPE, LATENT, pairs="all")],
+    "MAE": lambda model: [remedies.MAE()],
+    "aggressive, 10 inner steps": lambda model: [Inner10("all")],
+    "aggressive, 10 cheap inner steps": lambda model: [Inner10("encoder")],
+}
+WRAPPERS = {
+    "batch-normalised mean": lambda model: wrappers.BatchNormMean(model),
+    "minimum rate": lambda model: wrappers.MinimumRate(model),
+    "von Mises-Fisher": lambda model: wrappers.VonMisesFisher(model),
+    "VampPrior, 100": lambda model: wrappers.VampPrior(model, SHAPE, components=100),
+    "semi-amortised, 10 steps": lambda model: wrappers.SemiAmortised(model, steps=10),
+}
+GOALS = {
+    "self critic": "<= 1.15",
+    "self critic, memory 1,024": "<= 1.5",
+    "neural critic": "<= 1.85",
+    "hybrid critic": "<= 1.5",
+    "momentum contrast": "<= 1.75",
+    "latent reconstruction, B/4": "<= 1.35",
+}
+DEAR = ("MINE, all pairs", "semi-amortised, 10 steps", "aggressive")
+
+
+def party(kind, name, batch):
+    """A call that makes training steps with one remedy."""
+    model = networks(kind)
+    if name in WRAPPERS:
+        model = WRAPPERS[name](model)
+        chosen = []
+    else:
+        chosen = REMEDIES[name](model)
+    x = (torch.rand(batch, *SHAPE, generator=torch.Generator().manual_seed(0)) < 0.13).float()
+    objective = Objective(chosen)
+    return Steps(model.train(), objective.train(), x)
+
+
+def flops(steps):
+    """Floating point operations of one step."""
+    with FlopCounterMode(display=False) as counter:
+        steps()
+    return counter.get_total_flops()
 
 
 def run(quick=False):
@@ -73,21 +158,57 @@ def run(quick=False):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return measure(quick)
+        figures = {}
+        for kind in NETWORKS:
+            for batch in (64, 256, 1024):
+                figures |= measure(kind, batch, quick)
+        return figures | broadcast(quick)
     finally:
         torch.set_num_threads(threads)
 
 
-def measure(quick):
+def measure(kind, batch, quick):
+    """All remedies at one size; the dear ones at B <= 256, and fewer rounds of them."""
     figures = {}
-    goals = {256: "<= 1.15", 1024: "<= 1.2"}
-    for batch, steps, rounds in ((256, 4, 5 if quick else 15), (1024, 1, 3 if quick else 15)):
-        names = [name for name in REMEDIES if name != "broadcast self critic"]
-        times = interleaved({name: party(name, batch, steps) for name in names}, rounds)
+    for names, rounds in groups(batch, quick):
+        parties = {name: party(kind, name, batch) for name in names}
+        operations = {name: flops(one) for name, one in parties.items()}
+        times = interleaved(parties, rounds)
         for name in names[1:]:
-            goal = goals[batch] if name == "self critic" else "none: it has networks of its own"
-            figures[f"{name} over plain step, B = {batch}"] = ratio(times, name, "plain", goal)
-    pair = {name: party(name, 1024, 1) for name in ("plain", "broadcast self critic")}
-    times = interleaved(pair, 1 if quick else 3)
-    figures["broadcast self critic over plain step, B = 1024"] = ratio(times, "broadcast self critic", "plain", "none")
+            bound = operations[name] / operations["plain"]
+            goal = GOALS.get(name, "") if (kind, batch) == ("MLP", 256) else ""
+            one = ratio(times, name, "plain", goal or f"<= 1.15 x FLOPs ({1.15 * bound:.2f})")
+            figures[f"{name}, {kind}, B = {batch}"] = {**one, "flops": round(bound, 3)}
+    figures |= cheap(figures, kind, batch)
     return figures
+
+
+def cheap(figures, kind, batch):
+    """The cheap inner loop over the published one."""
+    names = [f"aggressive, 10 {word}inner steps, {kind}, B = {batch}" for word in ("cheap ", "")]
+    if not all(name in figures for name in names):
+        return {}
+    one, two = (figures[name] for name in names)
+    shares = {key: round(one[key] / two[key], 3) for key in ("ratio", "flops")}
+    spread = {"min": round(one["min"] / two["max"], 3), "max": round(one["max"] / two["min"], 3)}
+    return {f"cheap inner loop over the published one, {kind}, B = {batch}": {**shares, **spread, "goal": "<= 0.82"}}
+
+
+def groups(batch, quick):
+    names = [*REMEDIES, *WRAPPERS][1:]
+    dear = [name for name in names if name.startswith(DEAR)]
+    yield ["plain", *(name for name in names if name not in dear)], 3 if quick else {64: 31, 256: 15, 1024: 7}[batch]
+    if batch <= 256:
+        yield ["plain", *dear], 2 if quick else 7
+
+
+def broadcast(quick):
+    """The self critic as a broadcast, for comparison."""
+    model = networks("MLP")
+    x = torch.rand(1024, *SHAPE).round()
+    pair = {
+        "plain": Steps(model, Objective(), x),
+        "broadcast": Steps(networks("MLP"), Objective([BroadcastCritic()]), x),
+    }
+    times = interleaved(pair, 1 if quick else 3)
+    return {"self critic as a B x B x D broadcast, MLP, B = 1024": ratio(times, "broadcast", "plain", "none")}

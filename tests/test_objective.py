@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -116,3 +118,10 @@ def test_state_dict_carries_counters_and_parameters():
 def test_anything_else_is_refused(wrong):
     with pytest.raises(BadInput, match="list of remedies"):
         Objective([wrong])
+
+
+def test_bounds_are_ceilings_minus_mean_terms():
+    objective = Objective([SelfCritic(4.0), Beta(0.5)])
+    assert objective.bounds({"self_critic": 6.0, "rate": 1.0}, 64) == {"self_critic": math.log(64) - 1.5}
+    assert objective.bounds({}, 64) == {}
+    assert Objective([SelfCritic(0.0)]).bounds({"self_critic": 0.0}, 64) == {}

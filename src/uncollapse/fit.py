@@ -210,6 +210,8 @@ class Loop:
     def validate(self) -> None:
         """Score the model on the validation part, note it, and let plateaus act."""
         record: dict[str, Any] = {"step": self.step, "epoch": self.order.epoch(self.step), "train": self.means()}
+        bounds = self.objective.bounds(record["train"], self.plan.batch_size)
+        record |= {"bounds": bounds} if bounds else {}
         record["valid"] = scores(self.model, self.objective, self.valid, self.plan, self.engine)
         if self.watch is not None:
             record.update(self.watch(self.model))

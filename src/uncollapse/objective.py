@@ -1,7 +1,7 @@
 """The loss: distortion, the (reshaped) rate, and the remedies, each term by name."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -102,6 +102,20 @@ class Objective(nn.Module):
     def arrives(self) -> int:
         """The step at which every schedule has become final."""
         return max((remedy.arrives for _, remedy in self.members()), default=0)
+
+    def bounds(self, means: Mapping[str, float], batch: int) -> dict[str, float]:
+        """The lower bound of the information that each contrastive term stands for: its ceiling minus its mean, nats.
+
+        Arguments:
+            means: mean weighted terms by name, at the present weights.
+            batch: B, which the ceilings depend on.
+        """
+        found = {}
+        for name, remedy in self.members():
+            ceiling, weight = remedy.ceiling(batch), remedy.current_weight
+            if ceiling is not None and weight > 0 and name in means and remedy.arrives <= remedy.step:
+                found[name] = ceiling - means[name] / weight
+        return found
 
     def weights(self) -> dict[str, float]:
         """The current weight of every remedy, by name."""

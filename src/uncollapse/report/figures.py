@@ -126,8 +126,15 @@ def scale(results: Sequence[dict[str, Any]]) -> Scale:
 def _history(result: dict[str, Any]) -> list[dict[str, Any]]:
     entries = [entry for entry in result.get("history") or [] if isinstance(entry, dict)]
     keys = ("epoch", "mi_lower", "mi_upper", "kl")
-    rows = [{key: number(entry.get(key)) for key in keys} for entry in entries]
+    rows = [{key: number(entry.get(key)) for key in keys} | {"bound": _bound(entry)} for entry in entries]
     return [row for row in rows if row["epoch"] is not None]
+
+
+def _bound(entry: dict[str, Any]) -> float | None:
+    """The largest bound that a contrastive term of this moment stands for."""
+    bounds = entry.get("bounds")
+    values = [number(x) for x in bounds.values()] if isinstance(bounds, dict) else []
+    return max((x for x in values if x is not None), default=None)
 
 
 def _ceilings(result: dict[str, Any]) -> tuple[float | None, float | None]:
@@ -152,7 +159,7 @@ def _line(entries: list[dict[str, Any]], key: str) -> tuple[list[float], list[fl
 
 
 def training(name: str, results: Sequence[dict[str, Any]], index: int, limits: Scale, label: str) -> str:
-    """Information (its bracket as a band) and KL over epochs, one line a seed, below log N and log K."""
+    """Bracket (a band), KL and critics' bounds over epochs, one line a seed, below log N and log K."""
     with _figure(name, 340, 210) as (figure, axes):
         axes.set_position((0.095, 0.16, 0.885, 0.8))
         axes.set_xlim(0, limits.epochs)
@@ -168,6 +175,8 @@ def training(name: str, results: Sequence[dict[str, Any]], index: int, limits: S
             axes.fill_between(x, low, _line(entries, "mi_upper")[1], color=colour(index), alpha=0.22, linewidth=0)
             axes.plot(x, _line(entries, "kl")[1], color=colour(index), linewidth=1.1, dashes=(3.5, 2.5))
             axes.plot(x, low, color=colour(index))
+            if any(entry["bound"] is not None for entry in entries):
+                axes.plot(x, _line(entries, "bound")[1], color=INK, linewidth=1.0, dashes=(1.2, 1.6))
         _draw_ceilings(axes, results, limits)
         return _svg(figure, label)
 
