@@ -17,6 +17,7 @@ EXTRAS = [
     "pandas",
     "jinja2",
     "pebble",
+    "zuko",
 ]
 
 SCRIPT = """

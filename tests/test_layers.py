@@ -9,14 +9,14 @@ SOURCE = Path(__file__).parents[1] / "src" / "uncollapse"
 
 FLOORS = [
     {"errors", "functional"},
-    {"distributions", "schedules"},
+    {"augment", "distributions", "schedules", "vonmises"},
     {"draw", "data"},
     {"codes", "nets", "remedies", "wrappers"},
     {"metrics", "objective", "verdict"},
     {"testing", "store", "plan", "progress", "board"},
     {"fabric", "resume", "validation"},
     {"fit"},
-    {"rescue"},
+    {"rescuing"},
     {"study"},
     {"report"},
     {"cli"},
@@ -35,6 +35,7 @@ ENGINES = {
     "matplotlib": {"report"},
     "jinja2": {"report"},
     "typer": {"cli"},
+    "zuko": {"wrappers"},
 }
 
 

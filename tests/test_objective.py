@@ -71,7 +71,8 @@ def test_the_same_remedy_twice_is_two_terms(one, model):
 def test_score_compares_moments(one, model):
     objective = Objective([Anneal(over=10), FreeBits(5.0), Ones(Linear(0, 4, over=20))])
     start = objective.score(one, model)
-    torch.testing.assert_close(start, -one.elbo + 4)
+    floor = (one.kl.clamp_min(5.0) - one.kl).sum(1)
+    torch.testing.assert_close(start, -one.elbo + floor + 4)
     for _ in range(7):
         objective.after_step(model)
     torch.testing.assert_close(objective.score(one, model), start)
@@ -125,3 +126,8 @@ def test_bounds_are_ceilings_minus_mean_terms():
     assert objective.bounds({"self_critic": 6.0, "rate": 1.0}, 64) == {"self_critic": math.log(64) - 1.5}
     assert objective.bounds({}, 64) == {}
     assert Objective([SelfCritic(0.0)]).bounds({"self_critic": 0.0}, 64) == {}
+
+
+def test_score_is_what_is_minimised_in_the_end(one, model):
+    torch.testing.assert_close(Objective([Beta(0.5)]).score(one, model), -one.log_px.mean(0) + 0.5 * one.kl.sum(1))
+    torch.testing.assert_close(Objective([Anneal(over=10)]).score(one, model), -one.elbo)

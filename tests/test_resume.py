@@ -22,7 +22,9 @@ from uncollapse.study import work
 
 torch.set_num_threads(1)
 ARGUMENTS = {"Beta": {"beta": 0.5}, "Anneal": {"over": 15}, "Cyclical": {"over": 20, "cycles": 2},
-             "FreeBits": {"floor": 0.1}, "Capacity": {"target": 2.0, "strength": 3.0}}
+             "FreeBits": {"floor": 0.1}, "Capacity": {"target": 2.0, "strength": 3.0},
+             "GECO": {"distortion": 20.0}, "Rescue": {"pretrain": 10, "anneal": 10},
+             "Aggressive": {"window": 3, "most": 7}}
 genuine = work.fit
 
 def in_child(job):

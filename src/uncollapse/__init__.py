@@ -8,6 +8,7 @@ from uncollapse.draw import VAE, Draw, Model, draw
 from uncollapse.fit import Fit, fit
 from uncollapse.metrics import Estimate
 from uncollapse.objective import Objective
+from uncollapse.rescuing import Rescued, rescue
 from uncollapse.verdict import Verdict, verdict
 
 try:
@@ -23,6 +24,7 @@ __all__ = [
     "Fit",
     "Model",
     "Objective",
+    "Rescued",
     "Verdict",
     "data",
     "draw",
@@ -31,6 +33,7 @@ __all__ = [
     "metrics",
     "nets",
     "remedies",
+    "rescue",
     "schedules",
     "verdict",
 ]

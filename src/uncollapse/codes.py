@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class Codes:
         sample: (N, D), one draw of each posterior, fixed by the seed.
         kl: (N, D) KL to the prior per dimension, nats ((N, 1) where it does not factorise).
         labels: (N,) or None.
+        posteriors: the posteriors themselves, in batches and in order, where they are not diagonal Gaussians.
 
     Example:
         >>> codes = Codes.from_gaussian(torch.zeros(3, 2), torch.ones(3, 2))
@@ -45,6 +46,7 @@ class Codes:
     sample: Tensor
     kl: Tensor
     labels: Tensor | None = None
+    posteriors: tuple[Distribution, ...] = ()
 
     def __repr__(self) -> str:
         labels = "no labels" if self.labels is None else "labels"
@@ -68,10 +70,31 @@ class Codes:
             raise BadInput(f"{user} needs diagonal Gaussian posteriors, and these codes have no scale")
         return self.mean.double(), self.scale.double(), self.sample.double()
 
+    def moments(self, user: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, standard deviation and sample (N, D) in float64, whatever the family.
+
+        Raises:
+            BadInput: when neither scales nor posteriors are there, or the family has no variance.
+        """
+        if self.scale is not None or not self.posteriors:
+            return self.gaussian(user)
+        try:
+            spread = torch.cat([q.stddev.double().cpu() for q in self.posteriors])
+        except NotImplementedError as error:
+            name = type(self.posteriors[0]).__name__
+            raise BadInput(f"{user} needs the variance of the posteriors, and a {name} has none") from error
+        return self.mean.double(), spread, self.sample.double()
+
+    def log_densities(self, rows: slice) -> Tensor:
+        """log q(z_i|x_j) of the samples i in `rows` and all j, from the posteriors themselves, (R, N) in float64."""
+        z = self.sample[rows, None]
+        with torch.no_grad():
+            return torch.cat([q.log_prob(z.to(q.mean)).double().cpu() for q in self.posteriors], 1)
+
     def permuted(self, seed: int = 0) -> "Codes":
         """The same posteriors with the samples shuffled between the examples: a control with no information."""
         order = torch.randperm(len(self), generator=private_stream(seed, "permuted"))
-        return Codes(self.mean, self.scale, self.sample[order], self.kl, self.labels)
+        return replace(self, sample=self.sample[order])
 
     @classmethod
     def from_gaussian(cls, mean: Any, scale: Any, labels: Any = None, seed: int = 0) -> "Codes":
@@ -97,13 +120,14 @@ class Codes:
         Arguments:
             model: anything with `posterior` and `prior`.
             data: a tensor or array (N, *X), a pair (x, labels), one part of a data set, or an iterable of batches.
-            batch_size: examples per pass; the result does not depend on it for Gaussian posteriors.
+            batch_size: examples per pass; the result does not depend on it for Gaussian posteriors of models that draw
+                no noise of their own.
             seed: of the one sample per example.
 
         Raises:
             ShapeError, BadInput: when the data are empty or of the wrong shape, or a posterior is not finite.
         """
-        means, scales, samples, kls, labels = [], [], [], [], []
+        means, scales, samples, kls, labels, posteriors = [], [], [], [], [], []
         seen = 0
         with evaluation(model, seed):
             for x, y in batches_of(data, batch_size, model):
@@ -113,6 +137,8 @@ class Codes:
                 means.append(mean)
                 scales.append(scale)
                 samples.append(z)
+                if scale is None:
+                    posteriors.append(q)
                 kl = kl_per_dimension(q, model.prior())
                 if kl is None:
                     at = z.to(x)
@@ -123,7 +149,8 @@ class Codes:
             raise ShapeError("the data hold no example; at least two are needed")
         scale_table = None if any(s is None for s in scales) else torch.cat([s for s in scales if s is not None])
         label_table = None if any(y is None for y in labels) else torch.cat([y for y in labels if y is not None])
-        return checked(cls(torch.cat(means), scale_table, torch.cat(samples), torch.cat(kls), label_table))
+        tables = torch.cat(means), scale_table, torch.cat(samples), torch.cat(kls), label_table
+        return checked(cls(*tables, tuple(posteriors) if scale_table is None else ()))
 
 
 def tabulate(q: Distribution, first: int, seed: int) -> tuple[Tensor, Tensor | None, Tensor]:

@@ -106,11 +106,11 @@ class Engine:
         """Backward, clip and one optimiser step that leaves the frozen parts alone."""
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
+        if self.plan.clip is not None:  # the whole gradient, frozen parts included, as He et al. (2019) do
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.plan.clip)
         for name in frozen:
             for parameter in self.members.get(name, []):
                 parameter.grad = None
-        if self.plan.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.plan.clip)
         self.optimiser.step()
 
     def guard(self, means: Tensor, terms: dict[str, Tensor], indices: Tensor, step: int) -> None:

@@ -77,15 +77,13 @@ class Objective(nn.Module):
         return kl
 
     def score(self, draw: Draw, model: Model) -> Tensor:
-        """What checkpoints are compared by: KL at weight 1 and every term at its final weight, (B,) nats.
+        """What checkpoints are compared by: the negative ELBO and what every remedy adds in the end, (B,) nats.
 
-        Schedules and thresholds make the training loss of two moments incomparable; this is the same
-        function at every step.
+        Schedules make the training loss of two moments incomparable; this is the same function at every step.
         """
         total = draw.kl.sum(1) - draw.log_px.mean(0)
         for _, remedy in self.members():
-            if remedy.has_term:
-                total = total + remedy.weight(max(remedy.arrives, remedy.step)) * remedy.term(draw, model)
+            total = total + remedy.settled(draw, model)
         return total
 
     def before_step(self, inner: Inner) -> frozenset[str]:

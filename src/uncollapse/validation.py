@@ -28,7 +28,7 @@ def scores(model: Any, objective: Objective, part: Part, plan: Settings, engine:
     totals = torch.zeros(3, dtype=torch.float64)
     with evaluation(nn.ModuleList([model, objective]), derive(plan.seed, "validation")), engine.autocast():
         for indices in even_pieces(len(part), plan.batch_size):
-            one = draw(model, part.take(indices, engine.device))
+            one = draw(model, part.take(indices, engine.device), keep=objective.keeps)
             values = (-one.log_px.mean(0), one.kl.sum(1), objective.score(one, model))
             totals += torch.stack([value.double().sum() for value in values]).cpu()
     if not totals.isfinite().all():

@@ -75,8 +75,11 @@ def test_without_a_factor_per_latent():
     assert rate == pytest.approx(2.0, abs=1e-4)
     assert rate.per_dim.shape == (1,)
     assert rate.joint_information > 0
-    with pytest.raises(BadInput, match="factorises"):
-        _ = rate.information
+    assert rate.information == kl(codes).information
+    assert rate.mismatch == rate.joint_mismatch
+    assert rate.mismatch.flags[0] == "of the whole code"
+    with pytest.raises(BadInput, match="factorise"):
+        _ = rate.mismatch_per_dim
 
 
 def test_pickles():

@@ -174,10 +174,33 @@ def test_bad_arguments(options):
         mutual_information(collapsed_codes(), **options)
 
 
-def test_other_families_are_refused():
+def test_codes_without_scales_need_their_posteriors():
     codes = collapsed_codes(10)
     with pytest.raises(BadInput, match="diagonal Gaussian"):
         mutual_information(Codes(codes.mean, None, codes.sample, codes.kl))
+
+
+def test_other_families_by_their_own_density():
+    """Diagonal Gaussians in another guise: the same lower bound; the upper one is the KL to the prior."""
+    codes = random_codes()
+    q = torch.distributions.MultivariateNormal(codes.mean.double(), codes.scale.double().square().diag_embed())
+    halves = tuple(torch.distributions.MultivariateNormal(q.loc[part], q.covariance_matrix[part])
+                   for part in (slice(0, 17), slice(17, 30)))  # fmt: skip
+    disguised = Codes(codes.mean, None, codes.sample, codes.kl.sum(1, keepdim=True), posteriors=halves)
+    for chunk in (None, 1, 100):
+        found = mutual_information(disguised, chunk=chunk)
+        assert found.lower == pytest.approx(slow_lower(codes), abs=1e-9)
+    assert found.upper == pytest.approx(float(codes.kl.sum(1).mean()), abs=1e-5)
+    assert found.upper.flags == ("the KL to the prior",)
+    assert mutual_information(disguised.permuted()).lower == mutual_information(codes.permuted()).lower
+
+
+def test_full_covariances_lie_inside():
+    weight = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
+    model = LinearVAE(weight, 0.5)
+    codes = Codes.of(model, model.simulate(800), batch_size=300)
+    bracket, exact = mutual_information(codes), model.information()
+    assert bracket.lower - 3 * bracket.lower.se <= exact <= bracket.upper + 3 * bracket.upper.se
 
 
 @pytest.mark.parametrize("scale", [1e-5, 1e-7, 1e-8, 1e-10])

@@ -13,20 +13,25 @@ from uncollapse.nets import decoders, encoders
 
 LATENT = 5
 SHAPES = [(1, 8, 8), (3, 8, 8), (2, 9, 13), (1, 28, 28), (3, 32, 32)]
-LARGE_ONLY = {"conv"}  # five convolutions without padding need 28 pixels
+LARGE_ONLY = {"conv", "skip-conv"}  # five convolutions without padding need 28 pixels
+VECTORS = {"mlp", "skip-mlp", "lid", "il-lid"}  # take observations that are not images too
 LIGHT = {  # the same networks with fewer weights
     "resnet": {"widths": (8, 8), "hidden": 16},
     "conv": {"widths": (4, 6, 8, 8, 16), "hidden": 16},
     "pixelcnn": {"channels": 8, "kernels": (7, 5, 3, 3, 3), "bottleneck": 4},
     "mlp": {"hidden": (32, 16)},
+    "lid": {"hidden": 16},
+    "il-lid": {"hidden": 16},
 }
+LIGHT |= {f"skip-{name}": LIGHT[name] for name in ("mlp", "conv")}
+LIGHT["lid-pixelcnn"] = {**LIGHT["pixelcnn"], "hidden": 16}
 
 
 def members():
     for kind, table in (("encoder", encoders()), ("decoder", decoders())):
         for name in table:
             shapes = [shape for shape in SHAPES if name not in LARGE_ONLY or shape[1] >= 28]
-            for shape in [*shapes, (16,)] if name == "mlp" else shapes:
+            for shape in [*shapes, (16,)] if name in VECTORS else shapes:
                 yield pytest.param(kind, name, shape, id=f"{kind}-{name}-{'x'.join(map(str, shape))}")
 
 

@@ -46,11 +46,10 @@ def test_words_tell_information_from_mere_kl():
     assert "no verdict" in effect("better", "plain", [RESULTS[0], RESULTS[3]])
 
 
-def test_long_table_has_every_method_with_its_spread_and_its_time():
+def test_long_table_has_every_method_with_its_spread():
     lines = details(HEADER, RESULTS).splitlines()
     assert len(lines) == 5
     assert "3.02 (0.02)" in lines[3]
-    assert "1.5 ×" in lines[3]
     assert "baseline" in lines[2]
 
 

@@ -14,6 +14,7 @@ from uncollapse.metrics.information import FAR, Bracket, mutual_information
 __all__ = ["KL", "kl"]
 
 QUERIES = 2048  #: examples at which the one-dimensional densities are evaluated, at most
+MATCHED = ("from the posteriors' moments: a lower bound",)
 ELEMENTS = 2**16  #: of a block of the one-dimensional densities: half a MiB
 
 
@@ -34,12 +35,12 @@ class KL(Estimate):
     @cached_property
     def table(self) -> tuple[Tensor, Tensor]:
         """Query examples (Q,) and their information in every latent, (Q, D) nats."""
-        if self.codes.scale is None or self.codes.kl.shape[1] != self.codes.latent:
-            raise BadInput(
-                "the split per latent needs diagonal Gaussian posteriors and a prior that factorises; "
-                "`value` and, for Gaussian posteriors, mutual_information(codes) are still right"
-            )
         return marginal_information(self.codes)
+
+    @property
+    def factorises(self) -> bool:
+        """Whether there is a KL per latent."""
+        return self.codes.kl.shape[1] == self.codes.latent
 
     @cached_property
     def information_per_dim(self) -> Tensor:
@@ -49,17 +50,28 @@ class KL(Estimate):
     @cached_property
     def information(self) -> Estimate:
         """Sum over the latents of I(x;z_j), nats: above I(x;z) where latents repeat one another."""
-        found = mean_estimate(self.table[1].sum(1), "nats")
-        return Estimate(float(self.information_per_dim.sum()), found.se, found.n, "nats")
+        found = mean_estimate(self.table[1].sum(1), "nats", MATCHED if self.codes.scale is None else ())
+        return Estimate(float(self.information_per_dim.sum()), found.se, found.n, "nats", found.flags)
 
     @property
     def mismatch_per_dim(self) -> Tensor:
-        """KL(q(z_j)||p(z_j)) of every latent, (D,) nats: what is left of the KL."""
+        """KL(q(z_j)||p(z_j)) of every latent, (D,) nats: what is left of the KL.
+
+        Raises:
+            BadInput: when the KL does not factorise.
+        """
+        if not self.factorises:
+            raise BadInput(
+                "the mismatch per latent needs a posterior and a prior that factorise; joint_mismatch is still right"
+            )
         return self.per_dim - self.information_per_dim
 
     @cached_property
     def mismatch(self) -> Estimate:
-        """Sum over the latents of KL(q(z_j)||p(z_j)), nats."""
+        """Sum over the latents of KL(q(z_j)||p(z_j)), nats; where the KL does not factorise, `joint_mismatch`."""
+        if not self.factorises:
+            joint = self.joint_mismatch
+            return Estimate(joint.value, joint.se, joint.n, "nats", ("of the whole code", *joint.flags))
         queries, values = self.table
         found = mean_estimate((self.codes.kl[queries].double() - values).sum(1), "nats")
         return Estimate(float(self.mismatch_per_dim.sum()), found.se, found.n, "nats")
@@ -95,7 +107,9 @@ def kl(codes: Codes) -> KL:
     Returns:
         A `KL`: the total, nats, with `per_dim`, `information`, `information_per_dim`, `mismatch`,
         `mismatch_per_dim` (latent by latent), `joint_information` and `joint_mismatch` (the whole code).
-        With more than 2,048 examples the parts per latent are evaluated at 2,048 of them, against all.
+        With more than 2,048 examples the parts per latent are evaluated at 2,048 of them, against all. For posteriors
+        that are not Gaussian the information of a latent is a lower bound, from Gaussians with their moments; where
+        the KL does not factorise there is no mismatch per latent, and `mismatch` is that of the whole code.
 
     References:
         Hoffman, Johnson, 2016, "ELBO surgery: yet another way to carve up the variational evidence lower bound".
@@ -116,7 +130,7 @@ def kl(codes: Codes) -> KL:
 
 def marginal_information(codes: Codes) -> tuple[Tensor, Tensor]:
     r"""$\log q(z_{ij}|x_i) - \log\frac1N\sum_k q(z_{ij}|x_k)$ at query examples (Q,), one latent at a time, (Q, D)."""
-    mean, scale, z = codes.gaussian("kl")
+    mean, scale, z = codes.moments("kl")
     n, latent = mean.shape
     if n <= QUERIES:
         queries = torch.arange(n)

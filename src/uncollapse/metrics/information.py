@@ -20,6 +20,7 @@ BIASED = (
 ELEMENTS = 2**18  #: of one block of the N x N matrix: 2 MiB, which stays in the cache
 TIGHT = 1e6  #: spread of the means in posterior scales beyond which the matrix product loses its digits
 FAR = 700.0  #: nats; beyond, exp overflows
+RATE = ("the KL to the prior",)  #: flag of an upper bound without moments
 FEW = 10  #: examples per latent below which the covariance of the upper bound is uncertain
 
 
@@ -46,10 +47,12 @@ def mutual_information(codes: Codes, chunk: int | None = None, covariance: str =
     $\text{upper} = \frac1N \sum_i \mathrm{KL}(q_i \,\|\, m)$,
     with one sample $z_i \sim q_i$, the same in both terms, over the whole set, and m the Gaussian that has the
     mean and covariance of the aggregate posterior. Both are 0 when all posteriors are equal, wherever they are.
-    What noise takes below 0 is returned as 0.
+    What noise takes below 0 is returned as 0. For posteriors of another family (on a sphere, say) the Gaussian m has
+    no place: there the upper bound is their mean KL to the prior, $I = \overline{\mathrm{KL}(q_i\|p)} -
+    \mathrm{KL}(q(z)\|p)$ without its second part, and says so in its flags.
 
     Arguments:
-        codes: diagonal Gaussian posteriors of N examples.
+        codes: posteriors of N examples.
         chunk: rows of the N x N matrix held at once; the memory is O(chunk x N) and the result does not
             depend on it. About 2 MiB if None.
         covariance: "full", or "diagonal" for a looser upper bound without a D x D matrix.
@@ -58,7 +61,7 @@ def mutual_information(codes: Codes, chunk: int | None = None, covariance: str =
         A `Bracket`.
 
     Raises:
-        BadInput: when the posteriors are not diagonal Gaussians, or an argument is out of range.
+        BadInput: when an argument is out of range, or codes without scales do not hold their posteriors.
 
     References:
         Hoffman, Johnson, 2016, "ELBO surgery", for the quantity;
@@ -72,9 +75,12 @@ def mutual_information(codes: Codes, chunk: int | None = None, covariance: str =
     """
     if covariance not in ("full", "diagonal"):
         raise BadInput(f'covariance should be "full" or "diagonal", got {covariance!r}')
-    mean, scale, z = codes.gaussian("mutual_information")
-    ceiling = math.log(len(codes))
-    values = log_ratios(mean, scale, z, rows(chunk, len(codes))) + ceiling
+    step, ceiling = rows(chunk, len(codes)), math.log(len(codes))
+    if codes.posteriors:
+        values, upper = ratios_of(codes, step) + ceiling, mean_estimate(codes.kl.double().sum(1), "nats", RATE)
+    else:
+        mean, scale, z = codes.gaussian("mutual_information")
+        values, upper = log_ratios(mean, scale, z, step) + ceiling, moment_bound(mean, scale, covariance)
     raw = mean_estimate(values, "nats")
     if raw < -(3 * raw.se + 1e-9):
         raw.flags = ("below 0: the samples do not belong to their posteriors",)
@@ -84,7 +90,7 @@ def mutual_information(codes: Codes, chunk: int | None = None, covariance: str =
         lower.flags = (*lower.flags, "saturated")
     elif lower > ceiling - BIASED:
         lower.flags = (*lower.flags, "near the ceiling: too low")
-    return Bracket(lower, moment_bound(mean, scale, covariance), ceiling, saturated)
+    return Bracket(lower, upper, ceiling, saturated)
 
 
 def rows(chunk: int | None, n: int) -> int:
@@ -113,6 +119,16 @@ def log_ratios(mean: Tensor, scale: Tensor, z: Tensor, chunk: int) -> Tensor:
         rounding = block.diagonal(start).clone()  # 0 but for rounding, which this takes out of the value again
         out[start:stop] = rounding - block.exp_().sum(1).log()
     return out.clamp_(-FAR, 0)  # at most 0 but for rounding; -inf where exp overflows
+
+
+def ratios_of(codes: Codes, chunk: int) -> Tensor:
+    """The same for posteriors of any family, from their own densities."""
+    out = torch.empty(len(codes), dtype=torch.float64)
+    step = max(1, chunk // codes.latent)  # a density of R samples under N posteriors passes R x N x D numbers
+    for start in range(0, len(codes), step):
+        block = codes.log_densities(slice(start, start + step))
+        out[start : start + step] = block.diagonal(start) - block.logsumexp(1)
+    return out.clamp_(-FAR, 0)
 
 
 def exact_log_ratios(mean: Tensor, scale: Tensor, z: Tensor) -> Tensor:

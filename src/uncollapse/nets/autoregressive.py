@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,8 @@ class Autoregressive(Distribution):
             any number h of upper rows, and the rows below make no difference to them.
         context: (B, M, H, W), feature maps made from z.
         shape: (C, H, W).
+        change: what the network is given in place of the true pixels in `log_prob`, `logits` and `expected`, a function
+            of images (*, C, H, W); the images that are scored stay as they are, and so do samples.
 
     Example:
         >>> from uncollapse.nets import PixelCNN
@@ -39,14 +41,25 @@ class Autoregressive(Distribution):
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012  (the base class declares it so)
     support: Any = constraints.independent(constraints.boolean, 3)  # type: ignore[no-untyped-call]
 
-    def __init__(self, network: nn.Module, context: Tensor, shape: tuple[int, int, int]) -> None:
-        self.network, self.context = network, precise(context)
+    def __init__(
+        self,
+        network: nn.Module,
+        context: Tensor,
+        shape: tuple[int, int, int],
+        change: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.network, self.context, self.change = network, precise(context), change
         super().__init__(Size(context.shape[:1]), Size(shape), validate_args=False)
+
+    def corrupted(self, change: Callable[[Tensor], Tensor]) -> "Autoregressive":
+        """The same likelihood whose network sees `change(x)` where it would see the true pixels x."""
+        return Autoregressive(self.network, self.context, cast(tuple[int, int, int], self.event_shape), change)
 
     def logits(self, value: Tensor) -> Tensor:
         """Logits (*S, B, C, H, W) of every pixel given the true pixels before it, in one pass (teacher forcing)."""
         lead = self._lead(value)
         flat, context = self._fold(value, lead)
+        flat = flat if self.change is None else self.change(flat)
         return precise(self.network(flat, context)).reshape(lead + self.batch_shape + self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -12,9 +12,12 @@ from uncollapse.distributions import FixedGaussian, Reader, bernoulli
 from uncollapse.draw import VAE
 from uncollapse.errors import BadInput
 from uncollapse.nets.conv import SMALL, ConvDecoder, ConvEncoder
+from uncollapse.nets.lid import LID, LIDPixelCNN
 from uncollapse.nets.mlp import MLPDecoder, MLPEncoder
-from uncollapse.nets.pixelcnn import PixelCNN
+from uncollapse.nets.pixelcnn import HE2019, PixelCNN
+from uncollapse.nets.pixelcnn import SMALL as SMALL_PIXELCNN
 from uncollapse.nets.resnet import ResNetEncoder
+from uncollapse.nets.skip import skipped
 
 __all__ = ["build_vae", "decoders", "encoders"]
 
@@ -41,14 +44,22 @@ def decoders() -> dict[str, Constructor]:
 
     Example:
         >>> sorted(decoders())
-        ['conv', 'conv-small', 'mlp', 'pixelcnn', 'pixelcnn-small']
+        ['conv', 'conv-small', 'il-lid', 'lid', 'lid-pixelcnn', 'lid-pixelcnn-small', 'mlp', 'pixelcnn',
+         'pixelcnn-small', 'skip-conv', 'skip-conv-small', 'skip-mlp']
     """
     return {
         "mlp": MLPDecoder,
         "conv": ConvDecoder,
         "conv-small": partial(ConvDecoder, **SMALL),
+        "skip-mlp": skipped(MLPDecoder),
+        "skip-conv": skipped(ConvDecoder),
+        "skip-conv-small": partial(skipped(ConvDecoder), **SMALL),
+        "lid": LID,
+        "il-lid": partial(LID, inverse_lipschitz=0.5, singular=(1.0, 10.0)),
         "pixelcnn": PixelCNN.he2019,
         "pixelcnn-small": PixelCNN.small,
+        "lid-pixelcnn": partial(LIDPixelCNN, **HE2019),
+        "lid-pixelcnn-small": partial(LIDPixelCNN, **SMALL_PIXELCNN),
     }
 
 
@@ -78,7 +89,7 @@ def build_vae(
         torch.Size([3])
     """
     reader = read_likelihood(likelihood)
-    if reader is not bernoulli and str(name_of(decoder)).startswith("pixelcnn"):
+    if reader is not bernoulli and "pixelcnn" in str(name_of(decoder)):
         raise BadInput('a PixelCNN describes binary images: take likelihood "bernoulli", or a conv or mlp decoder')
     return VAE(
         make("encoder", encoder, encoders(), shape, latent),

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from itertools import zip_longest
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,8 @@ from uncollapse.nets.autoregressive import Autoregressive
 from uncollapse.nets.shapes import activation_of, check_latent, check_widths, image_shape, whole
 
 __all__ = ["PixelCNN"]
+
+Feed = Literal["first", "every"]
 
 HE2019: dict[str, Any] = {"kernels": (7,) * 5 + (5,) * 4 + (3,) * 4, "norm": "batch", "skip": 3}
 SMALL: dict[str, Any] = {"channels": 24, "kernels": (7, 3, 3), "bottleneck": 16, "activation": "relu"}
@@ -39,6 +42,8 @@ class PixelCNN(nn.Module):
             training, so per-example terms are only per-example in evaluation.
         skip: a block also receives the output of the block `skip` places back, through a bottleneck block of
             its own; 0 for none.
+        feed: "first" to add z's maps to the first layer only, or "every" to add them to every block, through a
+            convolution of each block's own, before its last nonlinearity: a generative skip model.
 
     Raises:
         ShapeError: when the data are not images.
@@ -46,7 +51,8 @@ class PixelCNN(nn.Module):
 
     References:
         van den Oord, Kalchbrenner, Kavukcuoglu, 2016, https://arxiv.org/abs/1601.06759, section 3;
-        He, Spokoyny, Neubig, Berg-Kirkpatrick, 2019, https://arxiv.org/abs/1901.05534.
+        He, Spokoyny, Neubig, Berg-Kirkpatrick, 2019, https://arxiv.org/abs/1901.05534;
+        Dieng, Kim, Rush, Blei, 2019, https://arxiv.org/abs/1807.04863, for `feed="every"`.
 
     Example:
         >>> decoder = PixelCNN.small((1, 8, 8), latent=4)
@@ -65,13 +71,17 @@ class PixelCNN(nn.Module):
         activation: str = "elu",
         norm: str = "none",
         skip: int = 0,
+        feed: Feed = "first",
     ) -> None:
         super().__init__()
         self.shape = image_shape(shape, "PixelCNN")
         self.latent_maps = latent_maps
         check(self.shape[0], channels, kernels, bottleneck, latent_maps, norm, skip)
+        if feed not in get_args(Feed):
+            raise BadInput(f"feed should be one of {', '.join(get_args(Feed))}, got {feed!r}")
+        fed = channels * (len(kernels) if feed == "every" else 1)
         self.spread = nn.Linear(check_latent(latent), latent_maps * self.shape[1] * self.shape[2])
-        self.place = nn.Conv2d(latent_maps, channels, kernels[0], padding=kernels[0] // 2, bias=False)
+        self.place = nn.Conv2d(latent_maps, fed, kernels[0], padding=kernels[0] // 2, bias=False)
         style = Style(self.shape[0], activation, norm)
         self.network = Stack(style, channels, tuple(kernels), bottleneck, skip)
 
@@ -90,7 +100,7 @@ class PixelCNN(nn.Module):
         return Autoregressive(self.network, self.context(z), self.shape)
 
     def context(self, z: Tensor) -> Tensor:
-        """What z adds to the first layer, (B, channels, H, W).
+        """What z adds to the first layer, (B, channels, H, W), or to every block, one after the other.
 
         Linear layer and convolution are both linear, so they are applied to the D + 1 columns of the linear
         layer, which are usually fewer than the examples.
@@ -117,7 +127,10 @@ class Style(NamedTuple):
 
 
 class Stack(nn.Module):
-    """The masked network: images (B, C, h, W) and context (B, channels, h, W) to logits (B, C, h, W)."""
+    """The masked network: images (B, C, h, W) and context (B, channels or blocks * channels, h, W) to logits.
+
+    The context is added to the first layer; what it holds beyond that belongs to the blocks, in order.
+    """
 
     def __init__(self, style: Style, channels: int, kernels: tuple[int, ...], bottleneck: int, skip: int) -> None:
         super().__init__()
@@ -135,11 +148,12 @@ class Stack(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """Logits of every pixel given the pixels before it."""
+        seen = self.first(x)
+        own, *rest = torch.split(context, seen.shape[1], 1)
         # channels last is a quarter faster on processors, and the layout that accelerators want
-        first = (self.first(x) + context).contiguous(memory_format=torch.channels_last)
-        outputs = [self.start(first)]
-        for block in self.blocks:
-            outputs.append(block(self._join(outputs)))
+        outputs = [self.start((seen + own).contiguous(memory_format=torch.channels_last))]
+        for block, extra in zip_longest(self.blocks, rest):
+            outputs.append(block(self._join(outputs), extra))
         return cast(Tensor, self.last(self._join(outputs)))
 
     def _join(self, outputs: list[Tensor]) -> Tensor:
@@ -165,9 +179,10 @@ class Bottleneck(nn.Module):
         )
         self.activation = activation_of(style.activation)
 
-    def forward(self, h: Tensor) -> Tensor:
-        """(B, channels, H, W) to the same."""
-        return cast(Tensor, self.activation(h + self.body(h)))
+    def forward(self, h: Tensor, extra: Tensor | None = None) -> Tensor:
+        """(B, channels, H, W) to the same; `extra` of that shape is added before the last nonlinearity."""
+        out = h + self.body(h)
+        return cast(Tensor, self.activation(out if extra is None else out + extra))
 
 
 class MaskedConv(nn.Module):
@@ -188,11 +203,19 @@ class MaskedConv(nn.Module):
         source = torch.arange(into) * groups // into
         target = (torch.arange(out) * groups // out).unsqueeze(1)
         mask[:, :, -1, self.border] = (source < target if hide_self else source <= target).float()
-        bound = 1 / math.sqrt(max(float(mask[-1].sum()), 1.0))
-        self.weight = nn.Parameter(torch.empty_like(mask).uniform_(-bound, bound) * mask)
-        self.bias = nn.Parameter(torch.empty(out).uniform_(-bound, bound))
+        self.weight = nn.Parameter(torch.empty_like(mask))
+        self.bias = nn.Parameter(torch.empty(out))
         self.register_buffer("mask", mask, persistent=False)
         self.masked = bool((mask == 0).any())
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw fresh weights, uniform within one over the square root of the inputs that are seen."""
+        mask = cast(Tensor, self.mask)
+        bound = 1 / math.sqrt(max(float(mask[-1].sum()), 1.0))
+        self.weight.uniform_(-bound, bound).mul_(mask)
+        self.bias.uniform_(-bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, into, H, W) to (B, out, H, W)."""

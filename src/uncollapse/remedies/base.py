@@ -117,6 +117,19 @@ class Remedy(nn.Module):
         """The KL that is minimised, from the KL as it is; both (B, D) nats."""
         return kl
 
+    def settled(self, draw: Draw, model: Model) -> Tensor:
+        """What this remedy adds to the negative ELBO when checkpoints are compared, (B,) nats.
+
+        The same function at every step: the reshaped KL and the weighted term as they will be when every schedule has
+        arrived. A remedy whose state keeps moving (a controller) says here what it is after.
+        """
+        now, self.step = self.step, max(self.arrives, self.step)
+        try:
+            extra = (self.rate(draw.kl) - draw.kl).sum(1)
+            return extra + self(draw, model) if self.has_term else extra
+        finally:
+            self.step = now
+
     def before_step(self, inner: Inner) -> frozenset[str]:
         """Work ahead of the main step; returns the parts that the main step must not move."""
         return frozenset()

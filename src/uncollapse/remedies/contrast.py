@@ -1,4 +1,4 @@
-"""What the contrastive remedies share: the softmax over a batch, what is compared, and the cosine score."""
+"""What the contrastive remedies share: losses of a matrix of scores, what is compared, and the cosine score."""
 
 import math
 from typing import Any, Literal, cast
@@ -12,10 +12,11 @@ from uncollapse.draw import Draw
 from uncollapse.errors import BadInput
 from uncollapse.functional import info_nce
 
-__all__ = ["Compare", "Cosine", "Direction", "Temperature", "compared", "contrast"]
+__all__ = ["Compare", "Cosine", "Direction", "Kind", "Temperature", "compared", "contrast", "log_ratio", "logistic"]
 
 Direction = Literal["x", "z", "both"]
 Compare = Literal["sample", "mean"]
+Kind = Literal["multisample", "binary"]
 Temperature = float | Literal["raw"]
 
 
@@ -72,13 +73,59 @@ class Cosine(nn.Module):
         return f"temperature={self.temperature!r}, learn={self.learn}"
 
 
-def contrast(scores: Tensor, direction: Direction) -> Tensor:
-    """Cross-entropy (B,) of scores (B, B) whose row i belongs to z_i and whose column j to x_j."""
+def contrast(scores: Tensor, direction: Direction, kind: Kind = "multisample") -> Tensor:
+    """Loss (B,) of scores (B, B) whose row i belongs to z_i and whose column j to x_j."""
+    if kind == "binary":
+        return logistic(scores, direction)
     if direction == "x":
         return info_nce(scores)
     if direction == "z":
         return info_nce(scores.T)
     return 0.5 * (info_nce(scores) + info_nce(scores.T))
+
+
+def logistic(scores: Tensor, direction: Direction = "x") -> Tensor:
+    r"""Logistic loss of telling true pairs from pairs that were put together.
+
+    $L_i = -\log\sigma(s_{ii}) - \frac{1}{K-1}\sum_{j \ne i} \log\sigma(-s_{ij})$. At best $s = \log r$, the log density
+    ratio of the joint to the product of its marginals, and the mean is
+    $2\log 2 - 2\,\mathrm{JS}(\text{joint}, \text{product})$: 1.386 without information, 0 at most of it. The mutual
+    information is at least 2 JS, and so at least 1.386 minus the loss.
+
+    Arguments:
+        scores: (B, K), K >= B and K >= 2; the partner of row i is column i, the other columns are negatives.
+        direction: who is charged for a wrong pair (i, j): "x" the example i of its z, "z" the example j of its x,
+            which needs K = B, "both" each for one half. The mean is the same.
+
+    Returns:
+        (B,) nats, at least 0.
+
+    References:
+        Gutmann, Hyvarinen, 2010, https://proceedings.mlr.press/v9/gutmann10a.html, theorem 1;
+        Hjelm et al., 2019, https://arxiv.org/abs/1808.06670, eq. 4.
+
+    Example:
+        >>> logistic(torch.zeros(2, 4))
+        tensor([1.3863, 1.3863])
+    """
+    with torch.autocast(scores.device.type, enabled=False):
+        scores = precise(scores)
+        wrong = F.softplus(scores)
+        sums = {"x": [wrong.sum(1)], "z": [wrong.sum(0)], "both": [wrong.sum(1), wrong.sum(0)]}[direction]
+        others = sum(sums) / len(sums) - wrong.diagonal()
+        return F.softplus(-scores.diagonal()) + others / (scores.shape[1] - 1)
+
+
+def log_ratio(scores: Tensor, kind: Kind) -> Tensor:
+    r"""What a critic says of $\log\frac{p(x,z)}{p(x)p(z)}$ at its B true pairs, (B,) nats.
+
+    A binary critic's score is its answer; a multisample critic's scores have an arbitrary offset for every z, so the
+    mean over its K candidates stands in for it, and the answer cannot exceed log K.
+
+    References:
+        Poole et al., 2019, https://arxiv.org/abs/1905.06922, section 2.
+    """
+    return scores.diagonal() if kind == "binary" else math.log(scores.shape[1]) - info_nce(scores)
 
 
 def compared(draw: Draw, compare: Compare, user: str) -> Tensor:
@@ -93,6 +140,12 @@ def compared(draw: Draw, compare: Compare, user: str) -> Tensor:
 def head(into: int, hidden: int, out: int) -> nn.Sequential:
     """Two linear layers with a ReLU between them."""
     return nn.Sequential(nn.Linear(into, hidden), nn.ReLU(), nn.Linear(hidden, out))
+
+
+def layers(critic: nn.Module) -> str:
+    """The sizes of a critic's linear layers, as text."""
+    sizes = [f"{one.in_features}x{one.out_features}" for one in critic.modules() if isinstance(one, nn.Linear)]
+    return f"layers={','.join(sizes)}"
 
 
 def widths(user: str, **given: Any) -> None:

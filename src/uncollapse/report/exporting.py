@@ -65,20 +65,20 @@ def standalone(svg: str) -> str:
 
 
 def details(header: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
-    """The long table in Markdown: means (standard deviations) over the seeds, time, and what each method did.
+    """The long table in Markdown: means (standard deviations) over the seeds, and what each method did.
 
     The last column rests on differences to the baseline, paired by seed (see `effect`).
     """
     base = header.get("baseline") or header["arms"][0]
-    lines = [" | ".join(["Method", *(head for _, head, _ in LONG), "time", "verdict", "against the baseline"])]
-    lines += [" | ".join(["---", *["---:"] * (len(LONG) + 1), "---", "---"])]
+    lines = [" | ".join(["Method", *(head for _, head, _ in LONG), "verdict", "against the baseline"])]
+    lines += [" | ".join(["---", *["---:"] * len(LONG), "---", "---"])]
     for arm in header["arms"]:
         mine = [one for one in results if one["arm"] == arm]
         if mine:
             cells = [cell([number((one["metrics"].get(key) or {}).get("value")) for one in mine], digits)
                      for key, _, digits in LONG]  # fmt: skip
             words = ", ".join(dict.fromkeys(str(one["verdict"].get("word")) for one in mine))
-            lines.append(" | ".join([escape_markdown(arm), *cells, took(mine, results, base), words,
+            lines.append(" | ".join([escape_markdown(arm), *cells, words,
                                      "baseline" if arm == base else effect(arm, base, results)]))  # fmt: skip
     return "\n".join(f"| {line} |" for line in lines) + "\n"
 
@@ -90,13 +90,6 @@ def cell(values: Sequence[float | None], digits: int) -> str:
         return "–"
     spread = f" ({show(stdev(found), digits)})" if len(found) > 1 else ""
     return show(fmean(found), digits) + spread
-
-
-def took(mine: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], base: str) -> str:
-    """Training time over the baseline's of the same seeds."""
-    seeds = {one["seed"]: one for one in results if one["arm"] == base}
-    pairs = [(one["seconds"]["fit"], seeds[one["seed"]]["seconds"]["fit"]) for one in mine if one["seed"] in seeds]
-    return f"{fmean(a / b for a, b in pairs if b):.1f} ×" if pairs and all(b for _, b in pairs) else "–"
 
 
 def effect(arm: str, base: str, results: Sequence[Mapping[str, Any]]) -> str:

@@ -16,6 +16,7 @@ from uncollapse.study.spec import Run
 
 __all__ = ["build", "load_data", "remedy_names"]
 
+EXAMPLES = 500  #: training examples handed to whoever starts from data
 SCHEDULES = {"constant": schedules.Constant, "linear": schedules.Linear, "cyclical": schedules.Cyclical}
 
 
@@ -43,6 +44,7 @@ def build(run: Run, data: DataSet) -> tuple[Any, Objective]:
         context = {
             "shape": data.shape, "latent": spec.latent, "features": trunk_features(model, data),
             "encoder": model.encoder, "read_q": model.read_q,
+            "examples": data.train.take(torch.arange(min(len(data.train), EXAMPLES))),
         }  # fmt: skip
         for one in spec.wrap:
             model = build_named(one, {**context, "model": model}, "wrapper")
@@ -78,7 +80,7 @@ def remedy_names() -> list[str]:
 def build_named(spec: str | dict[str, Any], context: dict[str, Any], kind: str) -> Any:
     """One remedy or wrapper from `Name` or `{Name: {argument: value}}`.
 
-    Arguments named shape, latent, features, encoder, read_q and model are filled in from the model and the data
+    Arguments named shape, latent, features, encoder, read_q, examples and model are filled in from model and data
     when not given.
     """
     if isinstance(spec, str):
@@ -107,7 +109,7 @@ def construct(kind: Any, arguments: dict[str, Any], filled: dict[str, Any]) -> A
 
 def scheduled(value: Any) -> Any:
     """`{linear: {start: 0, end: 1, over: 100}}` as a schedule; anything else as it is."""
-    if not (isinstance(value, dict) and len(value) == 1):
+    if not (isinstance(value, dict) and len(value) == 1) or "name" in value:
         return value
     name, arguments = next(iter(value.items()))
     if name not in SCHEDULES or not isinstance(arguments, dict):

@@ -129,12 +129,18 @@ def describe(run: Run, name: str, data: DataSet, objective: Objective, trained: 
         "format": FORMAT, "hash": name, "arm": run.arm, "arm_note": run.note, "seed": run.seed,
         "run": {**described, "data_fingerprint": data.fingerprint, "precision_used": trained.precision},
         "critic_ceiling": max((one for one in ceilings if one is not None), default=None),
-        "sources": list(dict.fromkeys(source for _, one in objective.members() for source in one.sources)),
+        "sources": list(dict.fromkeys(source for one in cited(trained.model, objective) for source in one.sources)),
         "history": trained.history, "stopped": trained.stopped,
         "steps": trained.steps, "best_step": trained.best_step,
         "versions": {name: version(name) for name in ("uncollapse", "torch", "numpy", "lightning-fabric")},
         "device": str(next(trained.model.parameters()).device),
     }  # fmt: skip
+
+
+def cited(model: Any, objective: Objective) -> list[Any]:
+    """Wrappers and remedies, which say how to cite them, and decoders that do."""
+    parts = [part for part in model.modules() if isinstance(getattr(part, "sources", None), tuple)]
+    return [*parts, *(one for _, one in objective.members())]
 
 
 def trained_batch(run: Run) -> int:

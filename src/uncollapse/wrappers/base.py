@@ -1,5 +1,6 @@
 """What all wrappers share: a model in, a model out, everything that is not changed passed on."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from uncollapse.distributions import describe
 from uncollapse.draw import Draw, Model, draw
 from uncollapse.errors import BadInput
 
-__all__ = ["Wrapper"]
+__all__ = ["Wrapper", "inside", "without_prior"]
 
 
 class Wrapper(nn.Module):
@@ -83,6 +84,11 @@ class Wrapper(nn.Module):
         """The reader of the decoder's output."""
         return self.model.read_x
 
+    @property
+    def draws_noise(self) -> bool:
+        """Whether posterior or likelihood draw random numbers of their own in evaluation mode, too."""
+        return bool(getattr(self.model, "draws_noise", False))
+
     def parts(self) -> dict[str, list[nn.Module]]:
         """Modules by the part of the model to which their parameters belong; the part named first owns a shared one."""
         told = getattr(self.model, "parts", None)
@@ -92,3 +98,26 @@ class Wrapper(nn.Module):
         inner = {name: list(inner.get(name, [])) for name in ("encoder", "decoder", "prior")}
         inner[self.side] += [*own, bare]
         return inner
+
+
+def inside(model: Any) -> Iterator[Any]:
+    """The wrappers of a model from the outside in, and at last the model that they are round."""
+    while isinstance(model, Wrapper):
+        yield model
+        model = model.model
+    yield model
+
+
+def without_prior(model: Any, user: str) -> None:
+    """Refuse a model whose prior would be replaced without a word.
+
+    Arguments:
+        model: what is to be wrapped.
+        user: who wraps it; named in the error.
+
+    Raises:
+        BadInput: when the model, or a wrapper round it, brings a prior of its own.
+    """
+    for part in inside(model):
+        if (isinstance(part, Wrapper) and part.side == "prior") or getattr(part, "given_prior", None) is not None:
+            raise BadInput(f"{user} brings its own prior and {type(part).__name__} has one already; choose one of them")
