@@ -1,8 +1,9 @@
 """What every remedy adds to a training step: measured time and FLOPs over the plain step.
 
-Models: an MLP VAE, 784-512-512 with 32 latents (decoder mirrored), and the five-layer convolutional one, fp32, Bernoulli
-likelihood, fused Adam, random images of MNIST's size. A party is a few whole steps: `before_step`, prepare, draw, terms,
-backward, optimiser, `after_step`. FLOPs are counted by torch over the same step. Times are medians over interleaved rounds.
+Models: an MLP VAE, 784-512-512 with 32 latents (decoder mirrored), and the five-layer convolutional one, fp32,
+Bernoulli likelihood, fused Adam, random images of MNIST's size. A party is a few whole steps: `before_step`, prepare,
+draw, terms, backward, optimiser, `after_step`. FLOPs are counted by torch over the same step. Times are medians over
+interleaved rounds.
 """
 
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from uncollapse import VAE, Objective, remedies, wrappers
 from uncollapse.functional import info_nce
 from uncollapse.nets import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from uncollapse.objective import parts_of
+from uncollapse.remedies.momentum import AS_PUBLISHED
 
 SHAPE, HIDDEN, LATENT = (1, 28, 28), 512, 32
 NETWORKS = {"MLP": (MLPEncoder, MLPDecoder), "conv": (ConvEncoder, ConvDecoder)}
@@ -105,7 +107,7 @@ REMEDIES = {
     "neural critic": lambda model: [remedies.NeuralCritic(SHAPE, LATENT)],
     "hybrid critic": lambda model: [remedies.HybridCritic(features(model), LATENT)],
     "momentum contrast": lambda model: [momentum(model)],
-    "momentum contrast, as published": lambda model: [momentum(model, query="view", reconstruct="view", queue=4096)],
+    "momentum contrast, as published": lambda model: [momentum(model, **AS_PUBLISHED)],
     "latent reconstruction, B/4": lambda model: [remedies.LatentReconstruction(1.0)],
     "latent reconstruction, B": lambda model: [remedies.LatentReconstruction(1.0, share=1.0)],
     "MMD": lambda model: [remedies.MMD()],
@@ -119,7 +121,7 @@ WRAPPERS = {
     "batch-normalised mean": lambda model: wrappers.BatchNormMean(model),
     "minimum rate": lambda model: wrappers.MinimumRate(model),
     "von Mises-Fisher": lambda model: wrappers.VonMisesFisher(model),
-    "VampPrior, 100": lambda model: wrappers.VampPrior(model, SHAPE, components=100),
+    "VampPrior, 100": lambda model: wrappers.VampPrior(model, SHAPE, pseudo_inputs=100),
     "semi-amortised, 10 steps": lambda model: wrappers.SemiAmortised(model, steps=10),
 }
 GOALS = {

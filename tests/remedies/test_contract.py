@@ -27,6 +27,8 @@ MORE = [
     ("NeuralCritic", {"temperature": "raw", "compare": "mean"}),
     ("HybridCritic", {"learn_temperature": True, "direction": "z"}),
     ("SelfCritic", {"kind": "binary"}),
+    ("SelfCritic", {"memory": 20}),
+    ("SelfCritic", {"candidates": 100}),
     ("SelfCritic", {"side": "model", "gradient": "detached"}),
     ("SelfCritic", {"side": "model", "kind": "binary", "gradient": "straight_through"}),
     ("NeuralCritic", {"kind": "binary", "learn_temperature": True}),

@@ -6,9 +6,10 @@ from torch import nn
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from uncollapse import VAE, draw
-from uncollapse.errors import Unsupported
-from uncollapse.functional import log_mean_exp
+from uncollapse.errors import BadInput, Unsupported
+from uncollapse.functional import info_nce, log_mean_exp, pairwise_log_prob
 from uncollapse.remedies import NeuralCritic, SelfCritic
+from uncollapse.remedies.memory import counted
 from uncollapse.testing import LinearVAE, Prototypes, ToyModel
 
 
@@ -174,3 +175,37 @@ def test_other_families_are_refused():
     with pytest.raises(Unsupported, match="SelfCritic needs a diagonal Gaussian"):
         SelfCritic().term(one, model)
     assert NeuralCritic((16,), 2).term(one, model).shape == (4,)
+
+
+def test_an_empty_memory_is_the_batch_alone_and_a_full_one_has_its_ceiling(one, model):
+    critic = SelfCritic(memory=12, latent=4)
+    torch.testing.assert_close(critic.term(one, model), SelfCritic().term(one, model), rtol=1e-4, atol=1e-4)
+    assert critic.ceiling(6) == math.log(18)
+    critic.after_step(model)
+    assert (critic.term(one, model) > SelfCritic().term(one, model)).all()  # six candidates more
+
+
+def test_counted_candidates_weigh_more(one, model):
+    q = one.q.base_dist
+    scores = [counted(pairwise_log_prob(z, q.loc, q.scale), 100) for z in one.z]
+    expected = torch.stack([info_nce(s) for s in scores]).mean(0)
+    critic = SelfCritic(candidates=100)
+    torch.testing.assert_close(critic.term(one, model), expected)
+    assert critic.ceiling(6) is None
+    assert "candidates=100" in repr(critic)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"memory": 12},
+        {"memory": 12, "latent": 4, "direction": "z"},
+        {"memory": 12, "latent": 4, "temperature": 2.0},
+        {"memory": 12, "latent": 4, "kind": "binary"},
+        {"memory": 12, "latent": 4, "candidates": 50},
+        {"kind": "binary", "candidates": 50},
+    ],
+)
+def test_choices_that_do_not_go_together(given):
+    with pytest.raises(BadInput):
+        SelfCritic(**given)

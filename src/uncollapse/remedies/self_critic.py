@@ -9,15 +9,18 @@ References:
 """
 
 import math
+from typing import cast
 
 from torch import Tensor
 from torch.distributions import Distribution
 
 from uncollapse.distributions import diagonal
 from uncollapse.draw import Draw, Model
+from uncollapse.errors import BadInput
 from uncollapse.functional import log_mean_exp, pairwise_log_prob
 from uncollapse.remedies.base import Remedy, shown
-from uncollapse.remedies.contrast import Compare, Direction, Kind, positive
+from uncollapse.remedies.contrast import Compare, Direction, Kind, compared, positive
+from uncollapse.remedies.memory import Memory, counted
 from uncollapse.remedies.pairs import MENON, Gradient, Side, Task
 from uncollapse.remedies.second_pass import still
 from uncollapse.schedules import Schedule
@@ -45,9 +48,15 @@ class SelfCritic(Remedy):
         side: "inference", or "model" for pairs $z \sim p(z), x \sim p(x|z)$: another pass of decoder and encoder.
         kind: "multisample" or "binary"; the latter falls from 1.39 nats to 0, so it wants a larger weight.
         gradient: on the model side, "reparametrised", "straight_through" or "detached" (see `remedies.pairs`).
+        memory: Q, posteriors of earlier batches that are candidates too (`remedies.memory.Memory`); the critic then
+            reaches log(B + Q). It goes with the defaults of everything above but the weight.
+        candidates: N, the size of a batch that the negatives stand for (`remedies.memory.counted`): no cost and no
+            bound. For multisample critics without a memory.
+        latent: D, needed with a memory.
 
     Raises:
-        BadInput: for an unknown choice, a temperature that is not positive, or a batch of one.
+        BadInput: for an unknown choice, a temperature that is not positive, a batch of one, or choices that do not go
+            together.
         Unsupported: when the posterior is not a diagonal Gaussian, or x has no sample with that gradient.
 
     References:
@@ -72,15 +81,43 @@ class SelfCritic(Remedy):
         side: Side = "inference",
         kind: Kind = "multisample",
         gradient: Gradient = "reparametrised",
+        memory: int = 0,
+        candidates: int | None = None,
+        latent: int | None = None,
     ) -> None:
         super().__init__(weight)
         self.temperature = positive("temperature", temperature)
         self.task = Task(direction, compare, side, kind, gradient)
         self.draws_noise = self.task.on_model
+        self.candidates = candidates
+        self.memory = self.remembering(memory, latent) if memory else None
+        if candidates is not None and (memory or kind == "binary"):
+            raise BadInput("candidates= counts the negatives of a multisample critic that has no memory")
+
+    def remembering(self, size: int, latent: int | None) -> Memory:
+        """A memory, if the other choices allow one."""
+        if latent is None:
+            raise BadInput("a memory holds posteriors of a fixed width: give latent=, the number of latents")
+        if self.temperature != 1 or self.task != Task("x", "sample", "inference", "multisample", "reparametrised"):
+            raise BadInput(
+                f"memory= goes with temperature 1, direction 'x', samples, the inference side and kind 'multisample', "
+                f"got temperature={self.temperature:g}, {self.task}"
+            )
+        return Memory(size, latent)
 
     def term(self, draw: Draw, model: Model) -> Tensor:
         """Loss of naming the partner, (B,) nats, mean over the K samples."""
-        return self.task.loss(self.scores(draw, model))
+        if self.memory is not None:
+            zs = compared(draw, "sample", "SelfCritic")
+            return cast(Tensor, self.memory(zs, *diagonal(draw.q, "SelfCritic")))
+        scores = self.scores(draw, model)
+        return self.task.loss(scores if self.candidates is None else [counted(s, self.candidates) for s in scores])
+
+    def after_step(self, model: Model) -> None:
+        """Count the step and remember the batch."""
+        super().after_step(model)
+        if self.memory is not None:
+            self.memory.after_step()
 
     def log_ratio(self, draw: Draw, model: Model) -> Tensor:
         """Estimates of log q(z|x)/m(z) at the pairs, (B,) nats: their mean estimates the mutual information."""
@@ -108,9 +145,15 @@ class SelfCritic(Remedy):
         return log_m.unsqueeze(1)
 
     def ceiling(self, batch: int) -> float | None:
-        """log B; None for a binary critic, whose loss has no such unit, and for the model's pairs, as it is not I_q."""
-        return math.log(batch) if self.task.caps else None
+        """Log of the number of candidates; None where the loss bounds no information of the data's codes.
+
+        That is so for a binary critic, whose loss has no such unit, for the model's pairs, and with `candidates`.
+        """
+        if not self.task.caps or self.candidates is not None:
+            return None
+        return math.log(batch) if self.memory is None else self.memory.ceiling(batch)
 
     def extra_repr(self) -> str:
         """Shown by `print`."""
-        return f"weight={shown(self.weight)}, temperature={self.temperature:g}, {self.task}"
+        ends = "" if self.candidates is None else f", candidates={self.candidates}"
+        return f"weight={shown(self.weight)}, temperature={self.temperature:g}, {self.task}{ends}"
