@@ -6,7 +6,7 @@ draw, terms, backward, optimiser, `after_step`. FLOPs are counted by torch over 
 interleaved rounds.
 """
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch.distributions import Independent, Normal
@@ -77,9 +77,15 @@ class Steps:
 
     def __call__(self, steps=1):
         for _ in range(steps):
-            frozen = self.objective.before_step(self)
-            self.step(self.loss(self.x), *(set(self.members) - frozen))
+            moving = set(self.members) - self.objective.before_step(self)
+            with self.only(*moving) if self.sparing else nullcontext():
+                self.step(self.loss(self.x), *moving)
             self.objective.after_step(self.model)
+
+    @property
+    def sparing(self):
+        """Whether parts that stay get no gradient, as in `fit` without a clip; the published loop computes all."""
+        return any(getattr(remedy, "gradients", "all") == "encoder" for remedy in self.objective.remedies)
 
 
 def networks(kind):
@@ -149,7 +155,9 @@ def party(kind, name, batch):
 
 
 def flops(steps):
-    """Floating point operations of one step."""
+    """Floating point operations of one step, when memories and queues are full."""
+    for _ in range(20 if any(getattr(remedy, "memory", None) for remedy in steps.objective.remedies) else 1):
+        steps()
     with FlopCounterMode(display=False) as counter:
         steps()
     return counter.get_total_flops()

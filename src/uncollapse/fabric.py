@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Set
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -79,6 +79,10 @@ class Engine:
         finally:
             for parameter in others:
                 parameter.requires_grad_(True)
+
+    def sparing(self, frozen: Set[str]) -> AbstractContextManager[None]:
+        """No gradients for parts that will not move, unless a clip has to see the whole gradient."""
+        return self.only(self.parts - frozen) if frozen and self.plan.clip is None else nullcontext()
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision of the training step, for evaluation."""

@@ -184,10 +184,11 @@ class Loop:
         self.engine.seed(derive(self.plan.seed, "noise", self.step))
         x = self.train.take(indices, self.engine.device)
         frozen = self.objective.before_step(Inner(self, x))
-        terms = self.engine.terms(x)
-        loss = torch.stack([term.mean() for term in terms.values()])
-        self.engine.guard(loss, terms, indices, self.step)
-        self.engine.move(loss.sum(), frozen)
+        with self.engine.sparing(frozen):
+            terms = self.engine.terms(x)
+            loss = torch.stack([term.mean() for term in terms.values()])
+            self.engine.guard(loss, terms, indices, self.step)
+            self.engine.move(loss.sum(), frozen)
         self.objective.after_step(self.model)
         self.step += 1
         self.tally(list(terms), loss.detach())
