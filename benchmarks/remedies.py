@@ -180,7 +180,7 @@ def run(quick=False):
 def measure(kind, batch, quick):
     """All remedies at one size; the dear ones at B <= 256, and fewer rounds of them."""
     figures = {}
-    for names, rounds in groups(batch, quick):
+    for names, rounds in groups(kind, batch, quick):
         parties = {name: party(kind, name, batch) for name in names}
         operations = {name: flops(one) for name, one in parties.items()}
         times = interleaved(parties, rounds)
@@ -204,12 +204,15 @@ def cheap(figures, kind, batch):
     return {f"cheap inner loop over the published one, {kind}, B = {batch}": {**shares, **spread, "goal": "<= 0.82"}}
 
 
-def groups(batch, quick):
+ROUNDS = {"MLP": {64: 21, 256: 15, 1024: 7}, "conv": {64: 11, 256: 7, 1024: 3}}
+
+
+def groups(kind, batch, quick):
     names = [*REMEDIES, *WRAPPERS][1:]
     dear = [name for name in names if name.startswith(DEAR)]
-    yield ["plain", *(name for name in names if name not in dear)], 3 if quick else {64: 31, 256: 15, 1024: 7}[batch]
+    yield ["plain", *(name for name in names if name not in dear)], 3 if quick else ROUNDS[kind][batch]
     if batch <= 256:
-        yield ["plain", *dear], 2 if quick else 7
+        yield ["plain", *dear], 2 if quick else {"MLP": 7, "conv": 3}[kind]
 
 
 def broadcast(quick):

@@ -171,7 +171,7 @@ def study_export(
 ) -> None:
     """Copy a study's results, tables, frontier and page into a small folder, without weights and logs.
 
-    Example: `uncollapse study export runs/demo --to results/demo`
+    Example: `uncollapse study export runs/demo --to kept/demo`
     """
     from uncollapse import report
 

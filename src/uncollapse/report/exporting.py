@@ -6,6 +6,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from uncollapse.errors import BadInput
+from uncollapse.report.extras import bound_table, noise_table
 from uncollapse.report.load import load_results, number
 from uncollapse.report.pairs import Difference, difference
 from uncollapse.report.render import escape_markdown
@@ -46,7 +47,8 @@ def export(folder: str | Path, to: str | Path) -> list[Path]:
     write_json(to / "study.json", header | {"hashes": [result["hash"] for result in results]})
     if (folder / "study.yaml").exists():
         write_text(to / "study.yaml", (folder / "study.yaml").read_text(encoding="utf-8"))
-    write_text(to / "table.md", details(header, results))
+    tables = [details(header, results), noise_table(header["arms"], results), bound_table(header["arms"], results)]
+    write_text(to / "table.md", "".join(tables))
     table = rows(results, header["arms"], seeds=header["seeds"])
     if not unranked(table) and len(table) > 1:
         write_text(to / "frontier.svg", standalone(figures.frontier(table, f"{header['name']}: NLL against MI")))
