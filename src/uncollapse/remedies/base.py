@@ -139,7 +139,10 @@ class Remedy(nn.Module):
         self.step += 1
 
     def ceiling(self, batch: int) -> float | None:
-        """The most information in nats that this remedy can add at this batch size; None if it has no such cap."""
+        """The most information that this remedy's own bound can show at this batch size, nats; None without one.
+
+        Past it the term still shrinks a little with every nat, so that a large weight carries information beyond.
+        """
         return None
 
     def get_extra_state(self) -> Any:

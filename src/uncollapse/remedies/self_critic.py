@@ -2,7 +2,8 @@ r"""The self critic: the posterior density itself tells which latent belongs to 
 
 Setting of all critics: B pairs $(x_i, z_i)$; a scorer gives $s_{ij}$, how well $z_i$ fits $x_j$. The term is the loss
 of naming the partner, and `log B - term` bounds the mutual information of the pairs from below. It cannot exceed
-log B: beyond that a multisample critic adds nothing. `remedies.pairs` lists the choices that change what is learnt.
+log B. Past that a multisample critic asks for little more, unless its weight is large. `remedies.pairs` lists the
+choices that change what is learnt.
 
 References:
     Menon, Blei, Vondrick, 2022, https://arxiv.org/abs/2207.09535.

@@ -69,7 +69,7 @@ def _critics(rows: Sequence[Row], spell: bool) -> str:
     values = "; ".join(f"{value} nats for {listed(arms)}" for value, arms in groups.items())
     if not groups:
         return ""
-    return f"Critic ≤ is log K, the most that a critic's own bound can add{f': {values}' if spell else ''}."
+    return f"Critic ≤ is log K, the most that a critic's own bound can show{f': {values}' if spell else ''}."
 
 
 def _reference(rows: Sequence[Row], left_out: Sequence[str]) -> str:
