@@ -239,8 +239,9 @@ def frontier(rows: Sequence[Row], label: str) -> str:
     """NLL against information: small marks are seeds, large ones means; the better corner is lower right."""
     points = {i: _pairs(row) for i, row in enumerate(rows)}
     points = {i: found for i, found in points.items() if found}
-    with _figure("frontier", 520, 380) as (figure, axes):
-        axes.set_position((0.115, 0.125, 0.865, 0.845))
+    height = 380 + 11 * max(0, len(points) - 10)
+    with _figure("frontier", 520, height) as (figure, axes):
+        axes.set_position((0.115, 47.5 / height, 0.865, 1 - 59 / height))
         axes.grid()
         axes.set_xlabel("information kept, MI ≥ (nats)", loc="right", fontsize=12)
         axes.set_ylabel("NLL (nats)", loc="top", fontsize=12)
@@ -257,7 +258,7 @@ def frontier(rows: Sequence[Row], label: str) -> str:
             axes.plot(*mean, markersize=10, **style)
         _draw_limit(axes, rows)
         if points:
-            words = _draw_names(axes, rows, points)
+            words = _draw_names(axes, rows, points, height - 18)
         return _svg(figure, label, words)
 
 
@@ -279,8 +280,10 @@ def _draw_limit(axes: "Axes", rows: Sequence[Row]) -> None:
     axes.annotate("log N", (ceiling, 1), xytext=(-4, -2), ha="right", va="top", color=MUTED, fontsize=12, **place)
 
 
-def _draw_names(axes: "Axes", rows: Sequence[Row], points: dict[int, list[tuple[float, float]]]) -> dict[str, str]:
-    """Write stand-in words beside the means, moved apart; return what each word stands for."""
+def _draw_names(
+    axes: "Axes", rows: Sequence[Row], points: dict[int, list[tuple[float, float]]], top: float
+) -> dict[str, str]:
+    """Write stand-in words beside the means, moved apart and then tied to them; return what each word stands for."""
     words: dict[str, str] = {}
     means = {i: [sum(v) / len(v) for v in zip(*found, strict=True)] for i, found in points.items()}
     marks = [axes.transData.transform(mean) for mean in means.values()]
@@ -292,12 +295,15 @@ def _draw_names(axes: "Axes", rows: Sequence[Row], points: dict[int, list[tuple[
         width = 6.6 * len(name)
         right = column + 11 + width < (limit if column < limit else 514)
         left = column + 11 if right else column - 11 - width
-        spots = [line + shift for k in range(12) for shift in (14 * k, -14 * k)]
-        spots = [spot for spot in spots if 52 < spot < 362] or [line]
+        spots = [line + shift for k in range(20) for shift in (14 * k, -14 * k)]
+        spots = [spot for spot in spots if 52 < spot < top] or [line]
         free = (s for s in spots if all(abs(s - t) >= 14 or left + width < a or left > b for a, b, t in taken))
         spot = next(free, line)
         taken.append((left, left + width, spot))
         words[f"name-{i}."] = name
         start, level = axes.transData.inverted().transform((column + (11 if right else -11), spot))
+        if spot != line:
+            ends = list(zip(means[i], (start, level), strict=True))
+            axes.plot(*ends, color=colour(i), linewidth=0.7, alpha=0.8)
         axes.text(start, level, f"name-{i}.", ha="left" if right else "right", va="center", fontsize=12)
     return words
