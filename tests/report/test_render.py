@@ -94,7 +94,7 @@ def test_a_narrow_terminal_keeps_what_matters_and_says_what_it_left_out(table, w
         assert all(show(row.cells[key].mean, 1 if key == "active_units" else 2) in text for key in kept)
     words = " ".join(text.split())
     assert (f"Left out here: {gone}" in words) if gone else "Left out" not in words
-    assert ("add: 4.85 nats for self critic" in words) == (width < 120)
+    assert ("show: 4.85 nats for self critic" in words) == (width < 120)
 
 
 def test_nothing_is_cut_off_at_any_width(study):
