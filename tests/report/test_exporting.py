@@ -43,6 +43,8 @@ def study(tmp_path):
 def test_words_tell_information_from_mere_kl():
     assert effect("better", "plain", RESULTS) == "more information (+2.01), NLL +0.51"
     assert effect("hollow", "plain", RESULTS) == "more KL (+6.91), not more information, NLL +5.01"
+    uncertain = [*RESULTS[:3], *(result("b", seed, 1.5 + 2 * seed, 6.0 + 0.1 * seed, 20.0) for seed in range(3))]
+    assert effect("b", "plain", uncertain).startswith("more KL (+5.00), information not told apart (+2.49)")
     assert "no verdict" in effect("better", "plain", [RESULTS[0], RESULTS[3]])
 
 

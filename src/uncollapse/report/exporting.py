@@ -107,7 +107,8 @@ def effect(arm: str, base: str, results: Sequence[Mapping[str, Any]]) -> str:
     if higher["mi_lower"]:
         said = f"{'more' if information > 0 else 'less'} information ({show(information, 2, sign=True)})"
     elif higher["kl"] and kl > 0:
-        said = f"more KL ({show(kl, 2, sign=True)}), not more information"
+        also = f"information not told apart ({show(information, 2, sign=True)})"
+        said = f"more KL ({show(kl, 2, sign=True)}), {also if information > 0.1 else 'not more information'}"
     else:
         said = "information not told apart"
     return said + (f", NLL {show(nll, 2, sign=True)}" if higher["nll"] else ", NLL not told apart")
