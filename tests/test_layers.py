@@ -13,12 +13,13 @@ FLOORS = [
     {"draw", "data"},
     {"codes", "nets", "remedies", "wrappers"},
     {"metrics", "objective", "verdict"},
-    {"testing", "store", "plan", "progress", "board"},
-    {"fabric", "resume", "validation"},
-    {"fit"},
+    {"testing", "store", "plan", "progress", "board", "adapters", "monitor"},
+    {"fabric", "resume", "validation", "diagnosis"},
+    {"fit", "preflight"},
     {"rescuing"},
     {"study"},
     {"report"},
+    {"diagnose"},
     {"cli"},
 ]
 NEVER = [

@@ -1,0 +1,95 @@
+"""What one test of a possible cause found, with its numbers."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from uncollapse.errors import BadInput
+
+__all__ = ["CAUSES", "Finding", "clear", "found", "untested"]
+
+STATES = ("found", "clear", "untested")
+
+#: Every cause that a test may name, upstream first: of two that are found, the earlier one explains the later one.
+CAUSES = (
+    "non-finite posteriors",
+    "too few examples",
+    "duplicated data",
+    "untrained model",
+    "batch statistics",
+    "dead encoder head",
+    "encoder outside the optimiser",
+    "KL weight too large",
+    "KL weight too small",
+    "decoder noise too large",
+    "schedule not finished",
+    "inference lag",
+    "autoregressive decoder",
+    "decoder ignores z",
+    "scale inflation",
+    "tight clusters",
+    "prior hole",
+    "class collapsed",
+    "more latents than the data support",
+    "non-identifiable directions",
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of one test.
+
+    Attributes:
+        cause: one of `CAUSES`.
+        state: "found", "clear" (tested, and not the cause) or "untested".
+        sentence: what was seen, with its numbers; for "untested", what would be needed.
+        strength: 0 to 1, how much of what is wrong this explains, for ranking among causes that are found.
+        numbers: plain values by name.
+    """
+
+    cause: str
+    state: str
+    sentence: str
+    strength: float = 0.0
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.cause not in CAUSES or self.state not in STATES or not 0 <= self.strength <= 1:
+            raise BadInput(
+                f"a finding needs a cause of CAUSES, a state of {STATES} and a strength from 0 to 1, "
+                f"got {self.cause!r}, {self.state!r} and {self.strength}"
+            )
+
+    @property
+    def place(self) -> tuple[int, float]:
+        """Where it stands in the list: upstream causes first."""
+        return CAUSES.index(self.cause), -self.strength
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; a number that is not finite becomes null."""
+        numbers = {key: float(x) if math.isfinite(x) else None for key, x in self.numbers.items()}
+        return {
+            "cause": self.cause, "state": self.state, "sentence": self.sentence,
+            "strength": self.strength, "numbers": numbers,
+        }  # fmt: skip
+
+
+def found(cause: str, sentence: str, strength: float = 1.0, **numbers: float) -> Finding:
+    """A cause that is there.
+
+    Example:
+        >>> found("too few examples", "Three examples cannot tell.", examples=3).state
+        'found'
+    """
+    return Finding(cause, "found", sentence, min(max(float(strength), 0.0), 1.0), numbers)
+
+
+def clear(cause: str, sentence: str, **numbers: float) -> Finding:
+    """A cause that was looked for and is not there."""
+    return Finding(cause, "clear", sentence, 0.0, numbers)
+
+
+def untested(cause: str, sentence: str) -> Finding:
+    """A cause that could not be looked for; the sentence says what it would take."""
+    return Finding(cause, "untested", sentence)
