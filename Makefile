@@ -1,13 +1,14 @@
 # make demo: install and run the main job      make test: everything that CI runs
 PYTHON ?= python3
 VENV := .venv
+THIRD := .venv-thirdparty
 BIN := $(VENV)/bin
 ARGS ?=
 
 export OMP_NUM_THREADS = 1
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo test format lint types docs bench clean
+.PHONY: demo test format lint types docs bench thirdparty clean
 
 demo: $(VENV)/.installed
 	$(BIN)/uncollapse demo $(ARGS)
@@ -32,6 +33,10 @@ types: $(VENV)/.tested
 bench: $(VENV)/.benched
 	$(BIN)/python -m benchmarks $(ARGS)
 
+# Other libraries whose models are adapted: an environment of their own, 2 GB, beside the same torch
+thirdparty: $(THIRD)/.installed
+	$(THIRD)/bin/pytest tests/thirdparty $(ARGS)
+
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict $(ARGS)
 
@@ -50,9 +55,15 @@ $(VENV)/.benched: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group bench
 	@touch $@
 
+$(THIRD)/.installed: pyproject.toml constraints.txt
+	@test -x $(THIRD)/bin/python || $(PYTHON) -m venv $(THIRD)
+	$(THIRD)/bin/python -m pip install --quiet "pip>=25.1"
+	$(THIRD)/bin/python -m pip install --quiet -c constraints.txt -e . --group thirdparty
+	@touch $@
+
 $(VENV)/.docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group docs
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(THIRD) .pytest_cache .mypy_cache .ruff_cache .hypothesis

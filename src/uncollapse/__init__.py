@@ -2,12 +2,15 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from uncollapse import data, functional, metrics, nets, remedies, schedules
+from uncollapse import adapters, data, functional, metrics, nets, remedies, schedules
 from uncollapse.codes import Codes
+from uncollapse.diagnose import Diagnosis, diagnose
 from uncollapse.draw import VAE, Draw, Model, draw
 from uncollapse.fit import Fit, fit
 from uncollapse.metrics import Estimate
+from uncollapse.monitor import Monitor
 from uncollapse.objective import Objective
+from uncollapse.preflight import Preflight, preflight
 from uncollapse.rescuing import Rescued, rescue
 from uncollapse.verdict import Verdict, verdict
 
@@ -19,19 +22,25 @@ except PackageNotFoundError:  # run from a source folder on the path
 __all__ = [
     "VAE",
     "Codes",
+    "Diagnosis",
     "Draw",
     "Estimate",
     "Fit",
     "Model",
+    "Monitor",
     "Objective",
+    "Preflight",
     "Rescued",
     "Verdict",
+    "adapters",
     "data",
+    "diagnose",
     "draw",
     "fit",
     "functional",
     "metrics",
     "nets",
+    "preflight",
     "remedies",
     "rescue",
     "schedules",

@@ -14,10 +14,10 @@ from torch.distributions import Distribution, Independent, Normal
 from uncollapse.data import as_values
 from uncollapse.distributions import describe, kl_per_dimension, precise
 from uncollapse.draw import Model
-from uncollapse.errors import BadInput, ShapeError
+from uncollapse.errors import BadInput, ShapeError, Unsupported
 from uncollapse.functional import gaussian_kl
 
-__all__ = ["Codes", "batches_of", "evaluation", "private_stream"]
+__all__ = ["Codes", "batches_of", "checked", "encode", "evaluation", "private_stream"]
 
 
 ROWS = 1024  #: noise is drawn for so many examples at a time, because torch's numbers depend on how many are asked for
@@ -127,30 +127,43 @@ class Codes:
         Raises:
             ShapeError, BadInput: when the data are empty or of the wrong shape, or a posterior is not finite.
         """
-        means, scales, samples, kls, labels, posteriors = [], [], [], [], [], []
-        seen = 0
-        with evaluation(model, seed):
-            for x, y in batches_of(data, batch_size, model):
-                q = model.posterior(x)
-                mean, scale, z = tabulate(q, seen, seed)
-                seen += len(mean)
-                means.append(mean)
-                scales.append(scale)
-                samples.append(z)
-                if scale is None:
-                    posteriors.append(q)
-                kl = kl_per_dimension(q, model.prior())
-                if kl is None:
-                    at = z.to(x)
-                    kl = (q.log_prob(at) - model.prior().log_prob(at)).unsqueeze(-1)
-                kls.append(kl.cpu())
-                labels.append(y)
-        if not means:
-            raise ShapeError("the data hold no example; at least two are needed")
-        scale_table = None if any(s is None for s in scales) else torch.cat([s for s in scales if s is not None])
-        label_table = None if any(y is None for y in labels) else torch.cat([y for y in labels if y is not None])
-        tables = torch.cat(means), scale_table, torch.cat(samples), torch.cat(kls), label_table
-        return checked(cls(*tables, tuple(posteriors) if scale_table is None else ()))
+        return checked(encode(model, batches_of(data, batch_size, model), seed))
+
+
+def encode(model: Model, batches: Iterable[tuple[Tensor, Tensor | None]], seed: int = 0) -> Codes:
+    """`Codes.of` from batches that are ready for the model, without looking at the numbers: they may be NaN.
+
+    Raises:
+        ShapeError: when there is no batch.
+    """
+    means, scales, samples, kls, labels, posteriors = [], [], [], [], [], []
+    seen = 0
+    with evaluation(model, seed):
+        for x, y in batches:
+            q = model.posterior(x)
+            mean, scale, z = tabulate(q, seen, seed)
+            seen += len(mean)
+            means.append(mean)
+            scales.append(scale)
+            samples.append(z)
+            if scale is None:
+                posteriors.append(q)
+            kls.append(divergences(q, model.prior(), z.to(x)))
+            labels.append(y)
+    if not means:
+        raise ShapeError("the data hold no example; at least two are needed")
+    scale_table = None if any(s is None for s in scales) else torch.cat([s for s in scales if s is not None])
+    label_table = None if any(y is None for y in labels) else torch.cat([y for y in labels if y is not None])
+    tables = torch.cat(means), scale_table, torch.cat(samples), torch.cat(kls), label_table
+    return Codes(*tables, tuple(posteriors) if scale_table is None else ())
+
+
+def divergences(q: Distribution, prior: Distribution, z: Tensor) -> Tensor:
+    """KL(q||p) as (B, D), (B, 1) where it does not factorise, and from the samples z (B, D) where no form is known."""
+    kl = kl_per_dimension(q, prior)
+    if kl is None:
+        kl = (q.log_prob(z) - prior.log_prob(z)).unsqueeze(-1)
+    return kl.cpu()
 
 
 def tabulate(q: Distribution, first: int, seed: int) -> tuple[Tensor, Tensor | None, Tensor]:
@@ -165,7 +178,13 @@ def tabulate(q: Distribution, first: int, seed: int) -> tuple[Tensor, Tensor | N
     if isinstance(base, Normal):
         mean, scale = base.loc.float().cpu(), base.scale.float().cpu()
         return mean, scale, moved(mean, scale, posterior_noise(first, len(mean), mean.shape[1], seed))
-    return q.mean.float().cpu(), None, q.sample().float().cpu()
+    try:
+        return q.mean.float().cpu(), None, q.sample().float().cpu()
+    except NotImplementedError as error:
+        raise Unsupported(
+            f"codes need the mean of the posteriors, and a {type(base).__name__} has none; return a distribution with "
+            ".mean from the encoder, or take the relaxed codes' categorical distribution"
+        ) from error
 
 
 def moved(mean: Tensor, scale: Tensor, noise: Tensor) -> Tensor:

@@ -194,6 +194,8 @@ def kl_per_dimension(q: Distribution, prior: Distribution) -> Tensor | None:
         kl = kl_divergence(q, prior)
     except NotImplementedError:
         return None
+    except IndexError:  # torch's closed form for two Bernoullis does not broadcast
+        kl = kl_divergence(q, prior.expand(q.batch_shape))
     return kl if kl.ndim > 1 else kl.unsqueeze(-1)
 
 

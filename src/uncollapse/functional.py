@@ -134,8 +134,10 @@ class GaussianColumns(NamedTuple):
             return self.left(z) @ self.right
 
 
-def gaussian_columns(mean: Tensor, scale: Tensor) -> GaussianColumns:
+def gaussian_columns(mean: Tensor, scale: Tensor, shift: Tensor | None = None) -> GaussianColumns:
     """Prepare M diagonal Gaussians, means and standard deviations (M, D), for `GaussianColumns.log_prob`.
+
+    A `shift` (D,) takes the place of the mean of the means, so that parts of a larger set agree.
 
     Example:
         >>> gaussian_columns(torch.zeros(3, 2), torch.ones(3, 2)).log_prob(torch.zeros(1, 2)).shape
@@ -144,7 +146,7 @@ def gaussian_columns(mean: Tensor, scale: Tensor) -> GaussianColumns:
     exact = torch.float32 if mean.device.type == "mps" else torch.float64  # MPS has no float64
     with torch.autocast(mean.device.type, enabled=False):
         mean, scale = mean.to(exact), scale.to(exact)
-        shift = mean.detach().mean(0)
+        shift = mean.detach().mean(0) if shift is None else shift.to(exact)
         mean = mean - shift
         precision = scale.pow(-2)
         constant = -0.5 * ((precision * mean.square()).sum(1) + mean.shape[1] * LOG_2PI) - scale.log().sum(1)

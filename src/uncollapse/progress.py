@@ -10,8 +10,11 @@ Report = Callable[[int, int, dict[str, Any]], None]
 
 
 @contextmanager
-def shown(progress: bool | Report, total: int) -> Iterator[Report]:
-    """A function to report (step, total, last record) to: a rich bar, the caller's own, or nothing."""
+def shown(progress: bool | Report, total: int, what: str = "training") -> Iterator[Report]:
+    """A function to report (step, total, last record) to: a rich bar, the caller's own, or nothing.
+
+    A record may hold "valid", whose score is shown, or "doing", a word for the present piece of work.
+    """
     if callable(progress):
         yield progress
     elif not progress:
@@ -21,11 +24,11 @@ def shown(progress: bool | Report, total: int) -> Iterator[Report]:
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns) as bar:
-            task = bar.add_task("training", total=total)
+            task = bar.add_task(what, total=total)
 
             def report(step: int, total: int, record: dict[str, Any]) -> None:
                 score = record.get("valid", {}).get("score")
-                note = "training" if score is None else f"training, validation {score:.2f} nats"
+                note = record.get("doing", what) if score is None else f"{what}, validation {score:.2f} nats"
                 bar.update(task, completed=step, description=note)
 
             yield report

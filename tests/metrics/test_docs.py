@@ -8,7 +8,9 @@ import pytest
 from uncollapse import metrics
 
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "metrics").glob("*.md"))
-ELSEWHERE = {"density", "coverage", "precision", "recall", "linear_probe", "knn_probe"}
+ELSEWHERE = {"density", "coverage", "precision", "recall", "linear_probe", "knn_probe"} | {
+    "information_per_example", "local_spectrum",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

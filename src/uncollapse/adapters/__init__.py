@@ -1,5 +1,6 @@
 """Other people's models as models of this package."""
 
 from uncollapse.adapters.base import Adapted
+from uncollapse.adapters.choice import adapt
 
-__all__ = ["Adapted"]
+__all__ = ["Adapted", "adapt"]

@@ -17,7 +17,8 @@ class Adapted:
 
     Attributes:
         model: answers `posterior`, `likelihood` and `prior`; an `nn.Module` where the original is one.
-        kind: whose model it is: "uncollapse", "encode/decode", "pythae", "scvi-tools", "diffusers", "text", "lightning".
+        kind: whose model it is: "uncollapse", "encode/decode", "pythae", "scvi-tools", "diffusers", "text" or
+            "lightning".
         decodes: whether `likelihood` can be asked.
         remarks: what a reader must know: how latents were flattened, which likelihood was assumed, and why.
         groups: columns of z by group (a level of a hierarchy, a channel), where there is more than one.

@@ -233,7 +233,9 @@ def as_values(x: Any) -> Tensor:
         >>> as_values(torch.tensor([0, 255], dtype=torch.uint8))
         tensor([0., 1.])
     """
-    found = torch.as_tensor(x)
+    with warnings.catch_warnings():  # a memory map that is read only is only read here
+        warnings.filterwarnings("ignore", message=".*not writable", category=UserWarning)
+        found = torch.as_tensor(x)
     if found.is_floating_point():
         return found
     return found.float() / guess_divisor(found, [found])

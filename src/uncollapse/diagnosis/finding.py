@@ -16,14 +16,14 @@ CAUSES = (
     "non-finite posteriors",
     "too few examples",
     "duplicated data",
-    "untrained model",
     "batch statistics",
-    "dead encoder head",
     "encoder outside the optimiser",
     "KL weight too large",
+    "dead encoder head",
+    "untrained model",
+    "schedule not finished",
     "KL weight too small",
     "decoder noise too large",
-    "schedule not finished",
     "inference lag",
     "autoregressive decoder",
     "decoder ignores z",
@@ -44,8 +44,9 @@ class Finding:
         cause: one of `CAUSES`.
         state: "found", "clear" (tested, and not the cause) or "untested".
         sentence: what was seen, with its numbers; for "untested", what would be needed.
-        strength: 0 to 1, how much of what is wrong this explains, for ranking among causes that are found.
+        strength: 0 to 1, how much of what is wrong this explains.
         numbers: plain values by name.
+        late: whether it may itself be explained by any other cause that is found, and stands behind those.
     """
 
     cause: str
@@ -53,6 +54,7 @@ class Finding:
     sentence: str
     strength: float = 0.0
     numbers: Mapping[str, float] = field(default_factory=dict)
+    late: bool = False
 
     def __post_init__(self) -> None:
         if self.cause not in CAUSES or self.state not in STATES or not 0 <= self.strength <= 1:
@@ -62,9 +64,9 @@ class Finding:
             )
 
     @property
-    def place(self) -> tuple[int, float]:
+    def place(self) -> tuple[bool, int]:
         """Where it stands in the list: upstream causes first."""
-        return CAUSES.index(self.cause), -self.strength
+        return self.late, CAUSES.index(self.cause)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; a number that is not finite becomes null."""

@@ -9,13 +9,14 @@ from torch import Tensor
 from uncollapse.codes import Codes
 from uncollapse.errors import BadInput
 from uncollapse.metrics.estimate import Estimate, mean_estimate
-from uncollapse.metrics.information import FAR, Bracket, mutual_information
+from uncollapse.metrics.information import Bracket, mutual_information, part_of
+from uncollapse.metrics.marginals import log_shares
+from uncollapse.metrics.ratios import query_rows
 
 __all__ = ["KL", "kl"]
 
 QUERIES = 2048  #: examples at which the one-dimensional densities are evaluated, at most
 MATCHED = ("from the posteriors' moments: a lower bound",)
-ELEMENTS = 2**16  #: of a block of the one-dimensional densities: half a MiB
 
 
 class KL(Estimate):
@@ -23,9 +24,11 @@ class KL(Estimate):
 
     Attributes:
         codes: what it was measured on.
+        queries: at how many examples its information is evaluated; None for all, and 2,048 for single latents.
     """
 
     codes: Codes
+    queries: int | None
 
     @cached_property
     def per_dim(self) -> Tensor:
@@ -35,12 +38,17 @@ class KL(Estimate):
     @cached_property
     def table(self) -> tuple[Tensor, Tensor]:
         """Query examples (Q,) and their information in every latent, (Q, D) nats."""
-        return marginal_information(self.codes)
+        return marginal_information(self.codes, min(self.queries or QUERIES, QUERIES))
 
     @property
     def factorises(self) -> bool:
         """Whether there is a KL per latent."""
         return self.codes.kl.shape[1] == self.codes.latent
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Flags of what is said about single latents."""
+        return (*part_of(len(self.table[0]), len(self.codes)), *(MATCHED if self.codes.scale is None else ()))
 
     @cached_property
     def information_per_dim(self) -> Tensor:
@@ -50,7 +58,7 @@ class KL(Estimate):
     @cached_property
     def information(self) -> Estimate:
         """Sum over the latents of I(x;z_j), nats: above I(x;z) where latents repeat one another."""
-        found = mean_estimate(self.table[1].sum(1), "nats", MATCHED if self.codes.scale is None else ())
+        found = mean_estimate(self.table[1].sum(1), "nats", self.remarks)
         return Estimate(float(self.information_per_dim.sum()), found.se, found.n, "nats", found.flags)
 
     @property
@@ -79,7 +87,7 @@ class KL(Estimate):
     @cached_property
     def bracket(self) -> Bracket:
         """The bounds of I(x;z) that the joint split rests on."""
-        return mutual_information(self.codes)
+        return mutual_information(self.codes, queries=self.queries)
 
     @property
     def joint_information(self) -> Estimate:
@@ -94,7 +102,7 @@ class KL(Estimate):
         return Estimate(self.value - information.value, se, self.n, "nats", information.flags)
 
 
-def kl(codes: Codes) -> KL:
+def kl(codes: Codes, queries: int | None = None) -> KL:
     r"""Mean divergence of the posteriors from the prior, and its split.
 
     $\frac1N\sum_i \mathrm{KL}(q_i\|p) = I(x;z) + \mathrm{KL}(q(z)\|p)$, and the same for every latent by
@@ -103,11 +111,13 @@ def kl(codes: Codes) -> KL:
 
     Arguments:
         codes: posteriors of N examples.
+        queries: how many random examples the information is evaluated at, each against all N; its mean stays right
+            and its error says what the choice costs. The KL itself is of all N.
 
     Returns:
         A `KL`: the total, nats, with `per_dim`, `information`, `information_per_dim`, `mismatch`,
         `mismatch_per_dim` (latent by latent), `joint_information` and `joint_mismatch` (the whole code).
-        With more than 2,048 examples the parts per latent are evaluated at 2,048 of them, against all. For posteriors
+        The parts per latent are evaluated at 2,048 examples at most, against all. For posteriors
         that are not Gaussian the information of a latent is a lower bound, from Gaussians with their moments; where
         the KL does not factorise there is no mismatch per latent, and `mismatch` is that of the whole code.
 
@@ -122,28 +132,16 @@ def kl(codes: Codes) -> KL:
         >>> rate.information, rate.mismatch
         (0.000 ± 0.000 nats (n = 100), 16.000 ± 0.000 nats (n = 100))
     """
+    query_rows(len(codes), queries)  # refuses a bad number now rather than when a part is first asked for
     total = mean_estimate(codes.kl.double().sum(1), "nats")
     found = KL(total.value, total.se, total.n, total.unit)
-    found.codes = codes
+    found.codes, found.queries = codes, queries
     return found
 
 
-def marginal_information(codes: Codes) -> tuple[Tensor, Tensor]:
+def marginal_information(codes: Codes, queries: int = QUERIES) -> tuple[Tensor, Tensor]:
     r"""$\log q(z_{ij}|x_i) - \log\frac1N\sum_k q(z_{ij}|x_k)$ at query examples (Q,), one latent at a time, (Q, D)."""
     mean, scale, z = codes.moments("kl")
-    n, latent = mean.shape
-    if n <= QUERIES:
-        queries = torch.arange(n)
-    else:
-        queries = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:QUERIES].sort().values
-    out = torch.empty(len(queries), latent, dtype=torch.float64)
-    step = max(1, ELEMENTS // n)
-    for j in range(latent):
-        centre, log_scale = mean[:, j].contiguous(), scale[:, j].log()
-        rate = math.sqrt(0.5) / scale[:, j]
-        for start in range(0, len(queries), step):
-            at = queries[start : start + step]
-            block = (z[at, j, None] - centre).mul_(rate).square_().add_(log_scale).neg_()
-            block.sub_(block.gather(1, at[:, None])).exp_()  # the own term is exp(0)
-            out[start : start + step, j] = math.log(n) - block.sum(1).log().clamp(0, FAR)
-    return queries, out
+    at = query_rows(len(codes), queries)
+    columns = [log_shares(z[at, j], mean[:, j].contiguous(), scale[:, j].contiguous(), at) for j in range(codes.latent)]
+    return at, torch.stack(columns, 1) + math.log(len(codes))

@@ -6,20 +6,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from uncollapse.codes import Codes
+from uncollapse.codes import Codes, moved, posterior_noise, private_stream
+from uncollapse.distributions import describe
 from uncollapse.errors import BadInput
-from uncollapse.functional import gaussian_columns
 from uncollapse.metrics.estimate import Estimate, mean_estimate
+from uncollapse.metrics.ratios import log_ratios, query_rows, ratios_of
 
-__all__ = ["Bracket", "mutual_information"]
+__all__ = ["Bracket", "information_per_example", "mutual_information"]
 
 NEAR = 0.1  #: nats below the ceiling from which on a lower bound counts as saturated
 BIASED = (
     1.5  #: nats below the ceiling from which on its downward bias shows (0.4 nats where the truth is 1 nat below it)
 )
-ELEMENTS = 2**18  #: of one block of the N x N matrix: 2 MiB, which stays in the cache
-TIGHT = 1e6  #: spread of the means in posterior scales beyond which the matrix product loses its digits
-FAR = 700.0  #: nats; beyond, exp overflows
 RATE = ("the KL to the prior",)  #: flag of an upper bound without moments
 FEW = 10  #: examples per latent below which the covariance of the upper bound is uncertain
 
@@ -40,7 +38,9 @@ class Bracket(NamedTuple):
     saturated: bool
 
 
-def mutual_information(codes: Codes, chunk: int | None = None, covariance: str = "full") -> Bracket:
+def mutual_information(
+    codes: Codes, chunk: int | None = None, covariance: str = "full", queries: int | None = None
+) -> Bracket:
     r"""Bracket the information that a sample of the posterior holds about its input.
 
     $\text{lower} = \frac1N \sum_i \Big[\log q(z_i|x_i) - \log \frac1N \sum_j q(z_i|x_j)\Big] \le \log N$,
@@ -53,9 +53,12 @@ def mutual_information(codes: Codes, chunk: int | None = None, covariance: str =
 
     Arguments:
         codes: posteriors of N examples.
-        chunk: rows of the N x N matrix held at once; the memory is O(chunk x N) and the result does not
-            depend on it. About 2 MiB if None.
+        chunk: rows of the N x N matrix held at once, in blocks; bounds the memory and does not change the result. A
+            block takes 2 MiB if None.
         covariance: "full", or "diagonal" for a looser upper bound without a D x D matrix.
+        queries: how many random examples i the lower bound is evaluated at, each against all N: its mean stays right
+            and its standard error, over the queries, says what the choice costs. All N if None. The upper bound is of
+            all N.
 
     Returns:
         A `Bracket`.
@@ -75,15 +78,13 @@ def mutual_information(codes: Codes, chunk: int | None = None, covariance: str =
     """
     if covariance not in ("full", "diagonal"):
         raise BadInput(f'covariance should be "full" or "diagonal", got {covariance!r}')
-    step, ceiling = rows(chunk, len(codes)), math.log(len(codes))
-    if codes.posteriors:
-        values, upper = ratios_of(codes, step) + ceiling, mean_estimate(codes.kl.double().sum(1), "nats", RATE)
-    else:
-        mean, scale, z = codes.gaussian("mutual_information")
-        values, upper = log_ratios(mean, scale, z, step) + ceiling, moment_bound(mean, scale, covariance)
-    raw = mean_estimate(values, "nats")
+    chunk = None if chunk is None else positive("chunk", chunk)
+    ceiling, at = math.log(len(codes)), query_rows(len(codes), queries)
+    values = ratios(codes, codes.sample[at].double(), at, chunk) + ceiling
+    upper = upper_bound(codes, covariance)
+    raw = mean_estimate(values, "nats", part_of(len(at), len(codes)))
     if raw < -(3 * raw.se + 1e-9):
-        raw.flags = ("below 0: the samples do not belong to their posteriors",)
+        raw.flags = ("below 0: the samples do not belong to their posteriors", *raw.flags)
     lower = Estimate(min(max(raw, 0.0), ceiling), raw.se, raw.n, "nats", raw.flags)
     saturated = bool(lower > ceiling - NEAR)
     if saturated:
@@ -93,54 +94,85 @@ def mutual_information(codes: Codes, chunk: int | None = None, covariance: str =
     return Bracket(lower, upper, ceiling, saturated)
 
 
-def rows(chunk: int | None, n: int) -> int:
-    """Rows of an N x N matrix to hold at once."""
-    if chunk is None:
-        return max(16, ELEMENTS // n)
-    if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
-        raise BadInput(f"chunk should be a positive whole number of rows, got {chunk!r}")
-    return chunk
+def information_per_example(codes: Codes, rows: Tensor, samples: int = 1, seed: int = 0) -> Tensor:
+    r"""Information that single codes hold about their inputs: an estimate of $\mathrm{KL}(q_i\|q(z))$.
+
+    The mean over draws $z_{is} \sim q_i$ of $\log q(z_{is}|x_i) - \log\frac1N\sum_j q(z_{is}|x_j)$, always against all
+    N. One draw is noisy and may lie below 0; every value is at most log N. The first draw is `codes.sample`, so that
+    with one draw the mean over all rows is the lower bound of `mutual_information`.
+
+    Arguments:
+        codes: posteriors of N examples.
+        rows: (R,), which examples.
+        samples: draws for each; those of example i depend on the seed and on i, not on the other rows (for posteriors
+            that are not diagonal Gaussians, on the whole table).
+        seed: of the draws after the first.
+
+    Returns:
+        (R,) nats.
+
+    Raises:
+        BadInput: when a row is out of range, or codes without scales do not hold their posteriors.
+
+    Example:
+        >>> codes = uncollapse.Codes.from_gaussian(torch.full((100, 16), 4.0), torch.ones(100, 16))
+        >>> information_per_example(codes, torch.tensor([0, 7])).abs().max() < 1e-9
+        tensor(True)
+    """
+    return information_draws(codes, rows, samples, seed).mean(0)
 
 
-def log_ratios(mean: Tensor, scale: Tensor, z: Tensor, chunk: int) -> Tensor:
-    r"""$\log q(z_i|x_i) - \log\sum_j q(z_i|x_j)$ for every example, (N,) nats, at most 0."""
-    if float(((mean - mean.mean(0)).abs() / scale).max()) > TIGHT:
-        return exact_log_ratios(mean, scale, z)
-    columns, n = gaussian_columns(mean, scale), len(z)
-    left = columns.left(z)
-    own = (left * columns.right.T).sum(1, keepdim=True)
-    # One more column takes the own density off every row, so that no row needs its maximum before exp.
-    left, right = torch.cat([left, -own], 1), torch.cat([columns.right, own.new_ones(1, n)])
-    out = torch.empty(n, dtype=torch.float64)
-    buffer = torch.empty(min(chunk, n), n, dtype=torch.float64)
-    for start in range(0, n, chunk):
-        stop = min(start + chunk, n)
-        block = torch.mm(left[start:stop], right, out=buffer[: stop - start])
-        rounding = block.diagonal(start).clone()  # 0 but for rounding, which this takes out of the value again
-        out[start:stop] = rounding - block.exp_().sum(1).log()
-    return out.clamp_(-FAR, 0)  # at most 0 but for rounding; -inf where exp overflows
+def information_draws(codes: Codes, rows: Tensor, samples: int, seed: int) -> Tensor:
+    """The values behind `information_per_example`, (samples, R) nats."""
+    rows = torch.as_tensor(rows)
+    if rows.ndim != 1 or rows.is_floating_point() or not ((rows >= 0) & (rows < len(codes))).all():
+        raise BadInput(f"rows should be whole numbers from 0 to {len(codes) - 1}, got {describe(rows)}")
+    count = positive("samples", samples)
+    z = torch.stack([drawn(codes, rows.long(), draw, seed) for draw in range(count)])
+    own = rows.long().repeat(count)
+    return (ratios(codes, z.flatten(0, 1), own) + math.log(len(codes))).reshape(count, -1)
 
 
-def ratios_of(codes: Codes, chunk: int) -> Tensor:
-    """The same for posteriors of any family, from their own densities."""
-    out = torch.empty(len(codes), dtype=torch.float64)
-    step = max(1, chunk // codes.latent)  # a density of R samples under N posteriors passes R x N x D numbers
-    for start in range(0, len(codes), step):
-        block = codes.log_densities(slice(start, start + step))
-        out[start : start + step] = block.diagonal(start) - block.logsumexp(1)
-    return out.clamp_(-FAR, 0)
+def drawn(codes: Codes, rows: Tensor, draw: int, seed: int) -> Tensor:
+    """Draw number `draw` of the posteriors at `rows`, (R, D) in float64."""
+    if draw == 0:
+        return codes.sample[rows].double()
+    fresh = private_stream(seed, f"information {draw}").initial_seed()
+    if codes.scale is not None:
+        noise = posterior_noise(0, len(codes), codes.latent, fresh)[rows]
+        return moved(codes.mean[rows], codes.scale[rows], noise)
+    devices = {q.mean.device for q in codes.posteriors}
+    with torch.random.fork_rng([device for device in devices if device.type == "cuda"]):
+        torch.manual_seed(fresh)
+        return torch.cat([q.sample().double().cpu() for q in codes.posteriors])[rows]
 
 
-def exact_log_ratios(mean: Tensor, scale: Tensor, z: Tensor) -> Tensor:
-    """The same from differences, N x N x D of them in pieces: for posteriors so tight that the product cancels."""
-    n, latent = mean.shape
-    constant = -scale.log().sum(1)
-    own = constant - 0.5 * ((z - mean) / scale).square().sum(1)
-    out = []
-    for index in torch.split(torch.arange(n), max(1, 16 * ELEMENTS // (n * latent))):
-        block = constant - 0.5 * ((z[index, None] - mean) / scale).square().sum(2)
-        out.append(own[index] - block.logsumexp(1))
-    return torch.cat(out).clamp_(-FAR, 0)
+def ratios(codes: Codes, z: Tensor, own: Tensor, chunk: int | None = None) -> Tensor:
+    """Log ratios of samples (R, D) of the posteriors `own` (R,), by the family of these."""
+    if codes.posteriors:
+        return ratios_of(codes, z, own, chunk)
+    mean, scale, _ = codes.gaussian("mutual_information")
+    return log_ratios(mean, scale, z, own, chunk)
+
+
+def positive(name: str, value: int) -> int:
+    """The value, if it is a positive whole number."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise BadInput(f"{name} should be a positive whole number, got {value!r}")
+    return value
+
+
+def part_of(queries: int, n: int) -> tuple[str, ...]:
+    """The flag of an estimate that was evaluated at some of the examples."""
+    return (f"at {queries:,} of {n:,} examples",) if queries < n else ()
+
+
+def upper_bound(codes: Codes, covariance: str) -> Estimate:
+    """The upper bound of the information, nats: from moments, or the KL to the prior for other families."""
+    if codes.posteriors:
+        return mean_estimate(codes.kl.double().sum(1), "nats", RATE)
+    mean, scale, _ = codes.gaussian("mutual_information")
+    return moment_bound(mean, scale, covariance)
 
 
 def moment_bound(mean: Tensor, scale: Tensor, covariance: str) -> Estimate:

@@ -1,14 +1,13 @@
 """One self-contained HTML page from a header and the results; no clock, no network, the same bytes every time."""
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from uncollapse.errors import BadInput, WorkFailed
+from uncollapse.errors import BadInput
 from uncollapse.report import figures, images, render, settings
 from uncollapse.report.caption import arrow, caption, marks
+from uncollapse.report.document import TEMPLATES, asset, duration, environment, write_page
 from uncollapse.report.headline import findings, headline, listed
 from uncollapse.report.load import number, order
 from uncollapse.report.table import COLUMNS, Row, references, rows, show, unranked
@@ -16,7 +15,7 @@ from uncollapse.report.words import MEANINGS, SIGNS
 
 __all__ = ["build", "write"]
 
-HERE = Path(__file__).parent / "templates"
+HERE = TEMPLATES
 IMAGE_BUDGET = 400_000
 METRICS = (
     *("nll", "kl", "kl_information", "kl_mismatch", "mi_lower", "mi_upper", "active_units"),
@@ -43,23 +42,7 @@ def write(header: dict[str, Any], results: Sequence[dict[str, Any]], path: str |
         BadInput: when two results claim the same arm and seed.
         WorkFailed: when the disk is full or may not be written.
     """
-    path, content = Path(path), build(header, results).encode("utf-8", errors="replace")
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise WorkFailed(
-            f"expected to write the page of {len(content) / 1e6:.1f} MB to {path}, but {error.strerror or error}; "
-            "free some space or choose another path"
-        ) from error
-    return path
+    return write_page(build(header, results), path)
 
 
 def build(header: dict[str, Any], results: Sequence[dict[str, Any]]) -> str:
@@ -70,20 +53,9 @@ def build(header: dict[str, Any], results: Sequence[dict[str, Any]]) -> str:
         >>> page.build({"name": "empty", "arms": ["plain VAE"]}, [])[:15]
         '<!doctype html>'
     """
-    import jinja2
-    import markupsafe
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(
-        show=show, marks=marks, safe=markupsafe.Markup, signs=SIGNS, number=number, duration=duration
-    )
-    return environment.get_template("page.html.j2").render(_view(*order(header, list(results))))
+    engine = environment()
+    engine.globals.update(marks=marks, signs=SIGNS)
+    return engine.get_template("page.html.j2").render(_view(*order(header, list(results))))
 
 
 def _view(header: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, Any]:
@@ -115,7 +87,7 @@ def _view(header: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, An
         "settings": _settings(by_arm),
         "versions": _versions(results),
         "sources": _sources(by_arm),
-        "css": (HERE / "page.css").read_text(encoding="utf-8"),
+        "css": asset("page.css"),
     }
 
 
@@ -145,21 +117,6 @@ def _facts(header: dict[str, Any], results: list[dict[str, Any]]) -> list[tuple[
         ("Computing time", duration(seconds) if seconds else ""),
     ]
     return [(label, value) for label, value in found if value]
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds for people.
-
-    Example:
-        >>> duration(5.25), duration(125), duration(7320)
-        ('5.2 s', '2 min 05 s', '2 h 02 min')
-    """
-    if seconds is None:
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _files(name: str, table: list[Row]) -> list[tuple[str, str, str]]:

@@ -1,0 +1,287 @@
+"""`diagnose`: hand over a trained model and data, be told whether it collapsed, where, why, and what to do."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from uncollapse.diagnosis.advice import Advice, advise
+from uncollapse.diagnosis.aggregate_causes import local
+from uncollapse.diagnosis.classes import ClassRow, by_class
+from uncollapse.diagnosis.data_causes import non_finite
+from uncollapse.diagnosis.describing import data_of, model_of, versions
+from uncollapse.diagnosis.entering import enter
+from uncollapse.diagnosis.examining import attempted, examine, ranked
+from uncollapse.diagnosis.finding import Finding
+from uncollapse.diagnosis.gathering import gather, likelihood_bound
+from uncollapse.diagnosis.guarding import as_it_was
+from uncollapse.diagnosis.judging import borderline, contradictions, sentence, settled
+from uncollapse.diagnosis.latents import LatentRow, by_latent
+from uncollapse.diagnosis.picturing import images, local_table
+from uncollapse.diagnosis.subject import Evidence, Subject
+from uncollapse.objective import Objective
+from uncollapse.progress import Report, shown
+from uncollapse.verdict import Verdict
+
+__all__ = ["Diagnosis", "diagnose"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Diagnosis:
+    """What `diagnose` found; print it, write it as a page, or take it as plain values.
+
+    Attributes:
+        verdict: the word and its reasons.
+        sentence: the verdict in one sentence.
+        causes: what was found, upstream causes first, each with its numbers.
+        tests: every test that was made: found, clear, or untested and why.
+        advice: what to change, in the order of the causes.
+        latents: what every latent carries.
+        classes: what is known about the inputs of every class; empty without labels.
+        contradictions: numbers that seem to disagree, explained.
+        borderline: what another sample could turn, or None.
+        remarks: how the model and the data were taken.
+        evidence: KL, bracket, active units, shuffle gap; None below two examples.
+        result: everything as plain values, as `to_dict` returns it.
+    """
+
+    verdict: Verdict
+    sentence: str
+    causes: list[Finding]
+    tests: list[Finding]
+    advice: list[Advice]
+    latents: list[LatentRow]
+    classes: list[ClassRow]
+    contradictions: list[str]
+    borderline: str | None
+    remarks: list[str]
+    evidence: Evidence | None
+    result: dict[str, Any]
+
+    def __repr__(self) -> str:
+        causes = ", ".join(cause.cause for cause in self.causes) or "none found"
+        return f"Diagnosis({self.verdict.word}; causes: {causes})"
+
+    def __str__(self) -> str:
+        from uncollapse.report.diagnosis import to_text
+
+        return to_text(self.result)
+
+    def __rich__(self) -> Any:
+        from uncollapse.report.diagnosis import to_rich
+
+        return to_rich(self.result)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values for JSON."""
+        return self.result
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write one self-contained HTML page and return its path.
+
+        Raises:
+            WorkFailed: when the disk is full or may not be written.
+        """
+        from uncollapse.report.diagnosis import write
+
+        return write(self.result, path)
+
+    def to_card(self) -> str:
+        """A section for a model card, in Markdown."""
+        from uncollapse.report.diagnosis import to_card
+
+        return to_card(self.result)
+
+
+def diagnose(
+    model: Any,
+    data: Any = None,
+    labels: Any = None,
+    *,
+    loss: Callable[..., Tensor] | None = None,
+    optimizer: Optimizer | None = None,
+    objective: Objective | None = None,
+    weight: float | None = None,
+    history: Mapping[str, Any] | None = None,
+    likelihood: Any = None,
+    budget: str = "quick",
+    seed: int = 0,
+    batch_size: int = 512,
+    name: str | None = None,
+    command: str | None = None,
+    progress: bool | Report = False,
+) -> Diagnosis:
+    r"""Find out whether a model's posterior has collapsed, where, why, and what to change.
+
+    The verdict rests on the information $I(x;z)$ (a bracket, in nats), not on the KL; on what a wrong code costs
+    $\log p(x|z)$; and on $\mathrm{KL}(q(z)\|p)$. Then every cause of `uncollapse.diagnosis.CAUSES` is looked for by a
+    test with a number. The model is left as it was.
+
+    Arguments:
+        model: a `VAE`, anything with `posterior`, `likelihood` and `prior`, or anything that `adapters.adapt` takes:
+            modules with `encode` and `decode`, Lightning modules, models of pythae, scvi-tools, diffusers. `Codes`
+            alone do too.
+        data: a tensor or array (N, *X), a pair (x, labels), a data set or a part of one, a loader (of tensors, pairs or
+            dictionaries), or `Codes`.
+        labels: (N,) numbers or words; classes are told apart by them.
+        loss: the training loss, `(model, x) -> scalar` or `(x_hat, x, mean, log_variance) -> scalar`; the weight of the
+            KL is read off its gradients.
+        optimizer: to see whether it holds the encoder.
+        objective: ours, to see whether its schedules have ended.
+        weight: the declared weight of the KL (beta).
+        history: values over training; "beta" is read.
+        likelihood: what the decoder's output means, where it returns a tensor: "bernoulli", "gaussian" or a reader.
+        budget: "quick" (seconds) or "full" (a minute or two: more examples, longer refinement, an IWAE bound).
+        seed: of every sample.
+        batch_size: examples per pass of the encoder.
+        name: shown as the title; the class of the model if None.
+        command: shown on the page.
+        progress: show a bar.
+
+    Returns:
+        A `Diagnosis`.
+
+    Raises:
+        BadInput: when an argument is out of range, or labels do not fit.
+        ShapeError: when the data are empty or do not fit the model.
+        Unsupported: when the model has no posterior.
+
+    Example:
+        >>> model = uncollapse.VAE(nn.Linear(16, 8), nn.Linear(4, 16), latent=4)
+        >>> report = uncollapse.diagnose(model, torch.rand(200, 16))
+        >>> report.verdict.word in ("collapsed", "partial collapse", "healthy", "prior hole", "decoder ignores z")
+        True
+        >>> sorted(report.to_dict())[:3]
+        ['advice', 'budget', 'causes']
+    """
+    began = time.perf_counter()
+    given: dict[str, Any] = {"loss": loss, "optimizer": optimizer, "objective": objective, "weight": weight}
+    given["history"] = {} if history is None else history
+    with shown(progress, STEPS, "reading") as tell:
+        steps = Steps(tell)
+        steps("encoding the data")
+        with as_it_was(model if isinstance(model, nn.Module) else None, weights=loss is not None):
+            subject, remarks = enter(model, data, labels, likelihood, budget, seed, batch_size, given)
+            found = answer(subject, steps) if len(subject.codes) > 1 else too_small(subject)
+    return assembled(subject, found, remarks, name, command, began)
+
+
+STEPS = 28  #: of the bar: what is measured, and every test
+
+
+class Steps:
+    """Counts what was done and tells it."""
+
+    def __init__(self, tell: Report) -> None:
+        self.tell, self.done = tell, 0
+
+    def __call__(self, doing: str) -> None:
+        self.done = min(self.done + 1, STEPS)
+        self.tell(self.done, STEPS, {"doing": doing})
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What was found about a subject, before it is put into words for people and programs."""
+
+    verdict: Verdict
+    sentence: str
+    tests: list[Finding]
+    evidence: Evidence | None = None
+    latents: tuple[LatentRow, ...] = ()
+    classes: tuple[ClassRow, ...] = ()
+    contradictions: tuple[str, ...] = ()
+    borderline: str | None = None
+    remarks: tuple[str, ...] = ()
+    metrics: Mapping[str, Any] | None = None
+    local: dict[str, Any] | None = None
+    images: dict[str, Any] | None = None
+
+
+def answer(subject: Subject, steps: Steps) -> Answer:
+    """Measure, judge, and look for causes."""
+    steps("information and likelihood")
+    evidence, remarks = gather(subject)
+    steps("classes")
+    empty = attempted("class collapsed", local, subject, evidence)
+    evidence = replace(evidence, verdict=settled(subject, evidence, empty))
+    tests = ranked([empty, *examine(subject, evidence, steps, but=("class collapsed",))])
+    steps("likelihood bound")
+    bound = likelihood_bound(subject)
+    steps("map of the codes")
+    return Answer(
+        evidence.verdict, sentence(subject, evidence, evidence.verdict), tests, evidence,
+        tuple(by_latent(subject, evidence)), tuple(by_class(subject, evidence)),
+        tuple(contradictions(subject, evidence)), borderline(subject, evidence), tuple(remarks),
+        metrics_of(evidence, bound), local_table(subject, evidence), images(subject),
+    )  # fmt: skip
+
+
+def too_small(subject: Subject) -> Answer:
+    """What can be said of one posterior, or of none that is finite."""
+    count, total = len(subject.codes), len(subject.codes) + subject.dropped
+    said = "There is one example"
+    if subject.dropped:
+        said = f"{count or 'None'} of {total} examples has a finite posterior"
+    said += ", and information is a difference between examples: at least two are needed."
+    nothing: Any = None
+    causes = [non_finite(subject, nothing)]
+    if not subject.dropped:
+        causes.append(Finding("too few examples", "found", said, 1.0, {"examples": float(count)}))
+    return Answer(Verdict("undetermined", [said]), said, ranked(causes))
+
+
+def metrics_of(evidence: Evidence, bound: Any) -> dict[str, Any]:
+    """The evidence by name."""
+    named = {
+        "kl": evidence.kl, "kl_information": evidence.kl.information, "kl_mismatch": evidence.kl.mismatch,
+        "mi_lower": evidence.bracket.lower, "mi_upper": evidence.bracket.upper, "active_units": evidence.units,
+        "shuffle_gap": evidence.gap, "distortion": evidence.distortion, "nll": bound,
+    }  # fmt: skip
+    return {key: value.to_dict() for key, value in named.items() if value is not None}
+
+
+def assembled(
+    subject: Subject, answer: Answer, remarks: list[str], name: str | None, command: str | None, began: float
+) -> Diagnosis:
+    """The diagnosis, as objects and as plain values."""
+    causes = [one for one in answer.tests if one.state == "found"]
+    advice = advise(causes, answer.verdict.word)
+    remarks = [*remarks, *answer.remarks]
+    result = {
+        "format": FORMAT,
+        "name": name or type(subject.native if subject.native is not None else subject.model).__name__,
+        "verdict": {"word": answer.verdict.word, "sentence": answer.sentence, "reasons": answer.verdict.reasons,
+                    "borderline": answer.borderline},
+        "metrics": answer.metrics or {},
+        "ceiling": None if answer.evidence is None else answer.evidence.bracket.ceiling,
+        "saturated": None if answer.evidence is None else answer.evidence.bracket.saturated,
+        "latents": [asdict(row) for row in answer.latents],
+        "tests": [one.to_dict() for one in answer.tests], "causes": [one.cause for one in causes],
+        "advice": [asdict(one) for one in advice], "contradictions": list(answer.contradictions), "remarks": remarks,
+        "local": answer.local, "classes": [asdict(row) for row in answer.classes] or None, "images": answer.images,
+        "model": model_of(subject), "data": data_of(subject), "budget": subject.budget.name,
+        "seconds": round(time.perf_counter() - began, 2), "versions": versions(), "command": command,
+    }  # fmt: skip
+    return Diagnosis(
+        answer.verdict, answer.sentence, causes, answer.tests, advice, list(answer.latents), list(answer.classes),
+        list(answer.contradictions), answer.borderline, remarks, answer.evidence, finite_only(result),
+    )  # fmt: skip
+
+
+def finite_only(value: Any) -> Any:
+    """The value with every number that is not finite as None, as JSON wants it."""
+    if isinstance(value, dict):
+        return {key: finite_only(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_only(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
