@@ -2,10 +2,12 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.distributions import Dirichlet, Independent, Normal
+from torch.utils.data import DataLoader, TensorDataset
 
 from uncollapse import VAE, Codes
-from uncollapse.errors import BadInput, Unsupported
+from uncollapse.errors import BadInput, UncollapseError, Unsupported
 from uncollapse.metrics import kl, mutual_information
 from uncollapse.monitor import Monitor, heat_map
 from uncollapse.testing.metric import collapsed_codes, constant_codes, gaussian_codes
@@ -123,3 +125,27 @@ def test_tensorboard_gets_scalars_and_a_heat_map(tmp_path):
     assert set(events.Tags()["scalars"]) >= {"uncollapse/kl", "uncollapse/mi_lower"}
     assert events.Tags()["images"] == ["uncollapse/kl_per_latent"]
     assert heat_map(watch.history).shape == (3, 64, 8)
+
+
+def test_a_look_at_a_table_a_loader_or_a_tuple_of_batches_is_the_same():
+    torch.manual_seed(0)
+    model, x = VAE(nn.Linear(6, 4), nn.Linear(2, 6), latent=2), torch.rand(128, 6)
+    loader = DataLoader(TensorDataset(x, torch.zeros(128)), 32)
+    records = [Monitor(tell=None).look(model, data) for data in (x, x.split(64), loader, [x[:5], x[5:]])]
+    assert {one.n for one in records} == {128}
+    assert all(one.kl == pytest.approx(records[0].kl) for one in records)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda watch: watch((torch.zeros(8, 2), torch.zeros(8, 2))),
+        lambda watch: [watch(Normal(torch.zeros(8, d), torch.ones(8, d))) for d in (2, 3)],
+        lambda watch: watch(Normal(torch.zeros(8, 2), torch.ones(8, 2)), Normal(torch.zeros(3), torch.ones(3))),
+        lambda watch: watch.look(nn.Linear(6, 4), torch.rand(64, 6)),
+    ],
+    ids=["tensors", "sizes", "prior", "no posterior"],
+)
+def test_what_cannot_be_watched_is_said_in_one_sentence(call):
+    with pytest.raises(UncollapseError):
+        call(Monitor(tell=None))

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from uncollapse.diagnosis.advice import Advice, advise
-from uncollapse.diagnosis.aggregate_causes import local
-from uncollapse.diagnosis.classes import ClassRow, by_class
-from uncollapse.diagnosis.data_causes import non_finite
+from uncollapse.diagnosis.answering import STEPS, Answer, Steps, answer, too_small
+from uncollapse.diagnosis.classes import ClassRow
 from uncollapse.diagnosis.describing import data_of, model_of, versions
 from uncollapse.diagnosis.entering import enter
-from uncollapse.diagnosis.examining import attempted, examine, ranked
 from uncollapse.diagnosis.finding import Finding
-from uncollapse.diagnosis.gathering import gather, likelihood_bound
 from uncollapse.diagnosis.guarding import as_it_was
-from uncollapse.diagnosis.judging import borderline, contradictions, sentence, settled
-from uncollapse.diagnosis.latents import LatentRow, by_latent
-from uncollapse.diagnosis.picturing import images, local_table
+from uncollapse.diagnosis.latents import LatentRow
 from uncollapse.diagnosis.subject import Evidence, Subject
 from uncollapse.objective import Objective
 from uncollapse.progress import Report, shown
@@ -173,88 +168,13 @@ def diagnose(
     return assembled(subject, found, remarks, name, command, began)
 
 
-STEPS = 28  #: of the bar: what is measured, and every test
-
-
-class Steps:
-    """Counts what was done and tells it."""
-
-    def __init__(self, tell: Report) -> None:
-        self.tell, self.done = tell, 0
-
-    def __call__(self, doing: str) -> None:
-        self.done = min(self.done + 1, STEPS)
-        self.tell(self.done, STEPS, {"doing": doing})
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What was found about a subject, before it is put into words for people and programs."""
-
-    verdict: Verdict
-    sentence: str
-    tests: list[Finding]
-    evidence: Evidence | None = None
-    latents: tuple[LatentRow, ...] = ()
-    classes: tuple[ClassRow, ...] = ()
-    contradictions: tuple[str, ...] = ()
-    borderline: str | None = None
-    remarks: tuple[str, ...] = ()
-    metrics: Mapping[str, Any] | None = None
-    local: dict[str, Any] | None = None
-    images: dict[str, Any] | None = None
-
-
-def answer(subject: Subject, steps: Steps) -> Answer:
-    """Measure, judge, and look for causes."""
-    steps("information and likelihood")
-    evidence, remarks = gather(subject)
-    steps("classes")
-    empty = attempted("class collapsed", local, subject, evidence)
-    evidence = replace(evidence, verdict=settled(subject, evidence, empty))
-    tests = ranked([empty, *examine(subject, evidence, steps, but=("class collapsed",))])
-    steps("likelihood bound")
-    bound = likelihood_bound(subject)
-    steps("map of the codes")
-    return Answer(
-        evidence.verdict, sentence(subject, evidence, evidence.verdict), tests, evidence,
-        tuple(by_latent(subject, evidence)), tuple(by_class(subject, evidence)),
-        tuple(contradictions(subject, evidence)), borderline(subject, evidence), tuple(remarks),
-        metrics_of(evidence, bound), local_table(subject, evidence), images(subject),
-    )  # fmt: skip
-
-
-def too_small(subject: Subject) -> Answer:
-    """What can be said of one posterior, or of none that is finite."""
-    count, total = len(subject.codes), len(subject.codes) + subject.dropped
-    said = "There is one example"
-    if subject.dropped:
-        said = f"{count or 'None'} of {total} examples has a finite posterior"
-    said += ", and information is a difference between examples: at least two are needed."
-    nothing: Any = None
-    causes = [non_finite(subject, nothing)]
-    if not subject.dropped:
-        causes.append(Finding("too few examples", "found", said, 1.0, {"examples": float(count)}))
-    return Answer(Verdict("undetermined", [said]), said, ranked(causes))
-
-
-def metrics_of(evidence: Evidence, bound: Any) -> dict[str, Any]:
-    """The evidence by name."""
-    named = {
-        "kl": evidence.kl, "kl_information": evidence.kl.information, "kl_mismatch": evidence.kl.mismatch,
-        "mi_lower": evidence.bracket.lower, "mi_upper": evidence.bracket.upper, "active_units": evidence.units,
-        "shuffle_gap": evidence.gap, "distortion": evidence.distortion, "nll": bound,
-    }  # fmt: skip
-    return {key: value.to_dict() for key, value in named.items() if value is not None}
-
-
 def assembled(
     subject: Subject, answer: Answer, remarks: list[str], name: str | None, command: str | None, began: float
 ) -> Diagnosis:
     """The diagnosis, as objects and as plain values."""
     causes = [one for one in answer.tests if one.state == "found"]
     advice = advise(causes, answer.verdict.word)
-    remarks = [*remarks, *answer.remarks]
+    remarks = [*remarks, *answer.remarks, *spoken(subject, advice)]
     result = {
         "format": FORMAT,
         "name": name or type(subject.native if subject.native is not None else subject.model).__name__,
@@ -274,6 +194,16 @@ def assembled(
         answer.verdict, answer.sentence, causes, answer.tests, advice, list(answer.latents), list(answer.classes),
         list(answer.contradictions), answer.borderline, remarks, answer.evidence, finite_only(result),
     )  # fmt: skip
+
+
+def spoken(subject: Subject, advice: list[Advice]) -> list[str]:
+    """What the advice takes for granted, where the model is somebody else's."""
+    if subject.adapted.kind == "uncollapse" or not any("uncollapse." in one.code for one in advice):
+        return []
+    return [
+        "The advice speaks of model = uncollapse.VAE(encoder, decoder, latent=D) round your two networks; an Objective "
+        "goes to uncollapse.fit, or its remedies into your own loop in three lines (docs/how-to/own-loop.md)."
+    ]
 
 
 def finite_only(value: Any) -> Any:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
-from uncollapse.codes import Codes, evaluation
+from uncollapse.codes import Codes, batches_of, evaluation
 from uncollapse.distributions import kl_per_dimension
 from uncollapse.draw import Model
-from uncollapse.errors import BadInput, Unsupported
+from uncollapse.errors import BadInput, ShapeError, Unsupported
 from uncollapse.metrics import active_units, mutual_information
 
 __all__ = ["Monitor", "Record"]
@@ -107,8 +107,14 @@ class Monitor:
         """
         base = q.base_dist if isinstance(q, Independent) else q
         if not isinstance(base, Normal) or base.loc.ndim != 2:
-            raise Unsupported(f"Monitor needs diagonal Gaussian posteriors (B, D), got a {type(q).__name__}")
+            raise Unsupported(
+                f"Monitor needs diagonal Gaussian posteriors (B, D), got a {type(q).__name__}; of two tensors make "
+                "torch.distributions.Normal(mean, (0.5 * log_variance).exp())"
+            )
         mean, scale = base.loc.detach(), base.scale.detach()
+        known = [] if prior is None else [tuple(prior.event_shape) or tuple(prior.batch_shape)]
+        if any(size != mean.shape[1:] for size in [*known, *(one.shape[1:] for one, _ in list(self.recent)[-1:])]):
+            raise ShapeError(f"the prior and all posteriors should have one size, got posteriors of {mean.shape[1]}")
         self.prior = prior
         self.recent.append((mean, scale))
         self.held += len(mean)
@@ -121,10 +127,16 @@ class Monitor:
         self.calls += 1
 
     def look(self, model: Model, batches: Any, device: torch.device | str | None = None) -> Record:
-        """Encode held-out batches of x with the weights of this moment, and judge them as one epoch."""
+        """Encode held-out batches of x, or of pairs, with the weights of this moment, and judge them as one epoch."""
+        if not isinstance(model, Model):
+            raise Unsupported(
+                f"Monitor.look needs a model with `posterior` and `prior`, got a {type(model).__name__}; "
+                "uncollapse.adapters.adapt(model, x).model has them"
+            )
         self.restart()
         with evaluation(model, 0):
-            for x in batches:
+            # what `x.split(64)` gives is a tuple of batches, not a pair
+            for x, _ in batches_of(list(batches) if isinstance(batches, tuple) else batches, 512, model):
                 self.calls = 0  # every batch counts
                 self(model.posterior(x if device is None else x.to(device)), model.prior())
         return self.epoch()
@@ -136,7 +148,7 @@ class Monitor:
             BadInput: when fewer than two posteriors were noted.
         """
         if self.total is None or self.held < 2:
-            raise BadInput("Monitor.epoch needs posteriors: call monitor(q) in every training step first")
+            raise BadInput("Monitor.epoch needs at least two posteriors: call monitor(q) in every training step first")
         per_latent = (self.total / self.counted).double().cpu()
         mean, scale = (torch.cat(part)[-self.keep :].float() for part in zip(*self.recent, strict=True))
         kl = divergence(mean, scale, self.prior)

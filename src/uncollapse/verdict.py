@@ -8,6 +8,7 @@ from uncollapse.metrics.information import BIASED
 __all__ = ["Verdict", "verdict"]
 
 NOTHING = 0.1  #: nats of information below which a model or a latent, and of effect below which a decoder, has none
+FAR_OFF = 2.0  #: nats of mismatch below which the codes are not called far from the prior, however little they carry
 EMPTY_RATE = 0.5  #: nats of KL below which a posterior sits on the prior
 
 
@@ -36,11 +37,11 @@ def verdict(kl: KL, bracket: Bracket, units: ActiveUnits, gap: Estimate | None =
 
     The mismatch KL(q(z)||p(z)) is bounded from below in two ways: by the KL in excess of the upper bound, which is
     KL(m||p) for the moment-matched Gaussian m of the aggregate posterior, and, for a prior that factorises, by the sum
-    of the mismatches of the latents. The larger one is held against the information.
+    of the mismatches of the latents (`KL.separation`). The larger one is held against the information.
     """
     low, high = sorted((float(bracket.lower), float(bracket.upper)))
     size, carrying = len(units.spectrum), int((kl.information_per_dim >= NOTHING).sum())
-    hole = max(float(kl) - float(bracket.upper), float(kl.mismatch))
+    hole = max(float(kl) - float(bracket.upper), kl.separation)
     facts = [
         f"Information lies between {low:.2f} and {high:.2f} nats (ceiling log N = {bracket.ceiling:.2f}).",
         f"The KL is {float(kl):.2f} nats; at least {max(hole, 0.0):.2f} only separate the codes from the prior.",
@@ -66,6 +67,6 @@ def judge(rate: float, bracket: Bracket, hole: float, gap: Estimate | None) -> t
     if gap is not None and gap.value == gap.value and gap < NOTHING + min(2 * gap.se, EMPTY_RATE):
         return "decoder ignores z", [f"Shuffling z between inputs costs the likelihood {float(gap):.2f} nats."]
     near = bracket.ceiling - lower < BIASED
-    if hole > max(1.0, float(upper) if near else float(lower)):
-        return "prior hole", ["Samples of the prior will often land where no code lies."]
+    if hole > max(FAR_OFF, float(upper) if near else float(lower)):
+        return "prior hole", ["Codes and samples of the prior do not lie in the same places."]
     return "healthy", []

@@ -37,6 +37,25 @@ data = torch.rand(120, 1, 8, 8), torch.arange(120) % 2
 model = make_model()
 """
 
+ODD = """
+def broken():
+    raise KeyError("no such layer")
+
+def made():
+    return data[0].numpy(), ["odd", "even"] * 60
+
+class Autoencoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(8, 3), nn.Linear(3, 8)
+
+state = model.state_dict()
+autoencoder = Autoencoder()
+wide = torch.rand(20, 3, 32, 32)
+dataset = torch.utils.data.TensorDataset(*data)
+loader = torch.utils.data.DataLoader(dataset, 32)
+"""
+
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
@@ -155,3 +174,73 @@ def test_damaged_weights_are_refused(run, place):
     code, _, err = run("model.py:make_model", "--weights", path, "--data", "digits")
     assert code == 2
     assert "does not fit" in err
+
+
+def test_all_of_an_array_file_is_taken_and_its_test_part_where_there_is_one(run, place):
+    x = np.random.default_rng(0).random((90, 8, 8)).astype(np.float32)
+    np.save(place / "x.npy", x)
+    np.savez(place / "parts.npz", x_train=x, x_test=x[:40], y_test=np.arange(40) % 2)
+    assert json.loads(run("model.py:model", "--data", "x.npy", "--json")[1])["data"]["n"] == 90
+    found = json.loads(run("model.py:model", "--data", "parts.npz", "--json")[1])
+    assert found["data"]["n"] == 40
+    assert len(found["classes"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("model.py:broken", "--data", "digits"), "KeyError"),
+        (("model.py:state", "--data", "digits"), "load_state_dict"),
+        (("model.py:autoencoder", "--data", "digits"), "without a posterior"),
+        (("model.py:model", "--data", "model.py:wide"), "encoder does not take"),
+        (("model.py:model", "--data", "model.py:model"), "the model comes first"),
+        (("model.py:model", "--data", "model.py:loader", "--limit", "10"), "--limit"),
+        (("model.py:model", "--data", "flat.npy"), "at least one dimension"),
+        (("model.py:model", "--data", "cut.npy"), "has only"),
+        (("model.py:model", "--data", "nothing.npy"), "no file"),
+        (("model.py:model", "--data", "empty.npz"), "should hold x"),
+        (("model.py:model", "--data", "digits", "--weights", "nothing.safetensors"), "no nothing.safetensors"),
+        (("model.py:state", "--data", "digits", "--weights", "cut.safetensors"), "torch module"),
+        (("model.py:model", "--data", "digits", "--weights", "cut.safetensors"), "does not fit"),
+        (("model.py:model", "--data", "digits", "--weight", "nan"), "weight"),
+        (("model.py:model", "--data", "digits", "--budget", "fast"), "quick"),
+        (("model.py:model", "--data", "digits", "--loss", "data"), "loss should be"),
+        (("model.py:model", "--data", "digits", "--likelihood", "bernoulli"), "leave likelihood= out"),
+    ],
+    ids=lambda value: " ".join(value[-2:]) if isinstance(value, tuple) else "",
+)
+def test_what_people_get_wrong_is_one_sentence_and_leaves_the_page(run, place, words, said):
+    with (place / "model.py").open("a") as file:
+        file.write(ODD)
+    np.save(place / "flat.npy", np.zeros(50, np.float32))
+    np.savez(place / "empty.npz", z=np.zeros(3))
+    (place / "cut.npy").write_bytes((place / "flat.npy").read_bytes()[:140])
+    (place / "cut.safetensors").write_bytes(b"xx")
+    page = place / "page.html"
+    page.write_text("the page of yesterday")
+    code, _, err = run(*words, "--out", page)
+    assert code == 2
+    assert said in err
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+    assert page.read_text() == "the page of yesterday"
+    assert not [one for one in place.iterdir() if one.suffix == ".tmp"]
+
+
+@pytest.mark.parametrize("option", ["--out", "--card"])
+def test_a_place_that_cannot_be_written_is_failed_work(run, place, option):
+    (place / "folder").mkdir()
+    code, out, err = run("model.py:model", "--data", "digits", option, "folder")
+    assert code == 1
+    assert "another path" in err
+    assert "information" in out  # the answer was printed before
+
+
+def test_data_of_every_kind_from_a_file(run, place):
+    with (place / "model.py").open("a") as file:
+        file.write(ODD)
+    for name in ("loader", "dataset", "made"):
+        assert json.loads(run("model.py:model", "--data", f"model.py:{name}", "--json")[1])["data"]["n"] == 120
+    assert (
+        json.loads(run("model.py:model", "--data", "model.py:dataset", "--limit", "30", "--json")[1])["data"]["n"] == 30
+    )

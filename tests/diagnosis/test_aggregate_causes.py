@@ -138,3 +138,19 @@ def test_what_is_close_to_a_limit_is_called_borderline(subject_of):
     subject = subject_of(gaussian_codes(6.0))
     evidence, _ = gather(subject)
     assert borderline(subject, evidence) is None
+
+
+def test_the_middle_of_a_model_that_says_little_of_every_input_is_not_empty(asked):
+    """Information 0.24 nats in one latent: the KL of an input at the centre is 0.05, and no input is given up."""
+    g = torch.Generator().manual_seed(0)
+    mean = 0.38**0.5 * torch.randn(2000, 1, generator=g)
+    found = asked(local, Codes.from_gaussian(mean, torch.full((2000, 1), 0.62**0.5)))
+    assert (found.state, found.numbers["share"]) == ("clear", 0)
+
+
+def test_clusters_are_seen_beside_many_empty_latents(asked):
+    tight = cluster_codes(10, each=100)
+    empty = torch.zeros(1000, 400)
+    wide = Codes.from_gaussian(torch.cat([tight.mean, empty], 1), torch.cat([tight.scale, empty + 1], 1))
+    found = asked(clusters, wide)
+    assert (found.state, found.numbers["clusters"]) == ("found", 10)

@@ -112,3 +112,14 @@ def test_bad_input():
         eigenvalue_rule(x * float("nan"), 1.0)
     with pytest.raises(ShapeError):
         eigenvalue_rule(x[:1], 1.0)
+
+
+def test_noise_does_not_count_by_the_luck_of_a_sample():
+    """Five directions in noise of variance 1: half of its eigenvalues lie above 1 in any sample."""
+    g = torch.Generator().manual_seed(0)
+    weight = 0.35 * torch.randn(400, 5, generator=g)
+    x = torch.randn(600, 5, generator=g) @ weight.T + torch.randn(600, 400, generator=g)
+    found = eigenvalue_rule(x, 1.0)
+    assert found.allowed > 100
+    assert found.pooled(1.2) == 5
+    assert found.pooled(0.5) == 400

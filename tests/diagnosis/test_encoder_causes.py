@@ -106,3 +106,47 @@ def test_the_model_is_left_as_it_was(subject_of, state_kept, test):
     model = normalised()
     subject = subject_of(model, X)
     state_kept(model, lambda: test(subject, None))
+
+
+def told(model, x):
+    one = model(x)
+    return (one.kl.sum(1) - one.log_px[0]).mean()
+
+
+def detached(model, x):
+    q = model.posterior(x)
+    z = q.rsample().detach()
+    return (-model.likelihood(z).log_prob(x) + 0.5 * q.mean.square().sum(1)).mean()
+
+
+def unreparametrised(model, x):
+    q = model.posterior(x)
+    return (-model.likelihood(q.sample()).log_prob(x) + 0.5 * q.mean.square().sum(1)).mean()
+
+
+def averaged(model, x):
+    return torch.nn.functional.mse_loss(model.decoder(model.encoder(x)[:, :2]), x)
+
+
+@pytest.mark.parametrize("loss", [detached, unreparametrised])
+def test_a_loss_in_which_z_is_detached_is_found(asked, loss):
+    found = asked(dead_head, vae(), X, loss=loss)
+    assert found.state == "found"
+    assert "KL alone" in found.sentence
+
+
+@pytest.mark.parametrize("loss", [told, averaged])
+def test_a_loss_that_reaches_the_encoder_is_clear(asked, loss):
+    assert asked(dead_head, vae(), X, loss=loss).state == "clear"
+
+
+def test_a_shift_far_inside_the_posteriors_does_not_matter(asked):
+    """A collapsed encoder: its means hardly vary, so that any shift is large beside their own spread."""
+    torch.manual_seed(0)
+    model = vae(nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4)))
+    model.posterior(X)
+    with torch.no_grad():
+        model.encoder[3].weight.mul_(1e-3)
+        model.encoder[3].bias.zero_()
+        model.encoder[1].running_mean.add_(3.0)
+    assert asked(batch_statistics, model, X).state == "clear"

@@ -4,7 +4,7 @@ from torch import nn
 from uncollapse import VAE, Objective
 from uncollapse.diagnosis.decoder_causes import autoregressive, factorises, ignores
 from uncollapse.diagnosis.inference_causes import inference_lag, unfinished, untrained
-from uncollapse.distributions import FixedGaussian
+from uncollapse.distributions import FixedGaussian, gaussian
 from uncollapse.nets import PixelCNN
 from uncollapse.remedies import Anneal
 from uncollapse.testing.linear import LinearVAE
@@ -120,3 +120,67 @@ def test_a_decoder_that_would_listen_but_gets_nothing_is_told_apart(asked):
     model = truth()
     found = asked(ignores, with_decoder_of(model), model.simulate(300))
     assert found.state == "clear"
+
+
+def test_a_heavy_kl_is_no_lag(asked):
+    model = truth()
+    x = model.simulate(300)
+    heavy = LinearVAE.optimal(x.T.cov(), 2, noise=0.5, beta=20.0)
+    behind = with_decoder_of(heavy)
+    assert asked(inference_lag, heavy, x, weight=20.0).state == "clear"
+    assert asked(inference_lag, behind, x).state == "found"
+    assert "loss=" in asked(inference_lag, behind, x).sentence
+    assert asked(inference_lag, behind, x, weight=1e4).state == "clear"
+
+
+class Offset(nn.Module):
+    """An exact encoder that puts every code in a place where the decoder does badly."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        q = self.model.posterior(x)
+        return q.mean + 3.0, 2 * q.stddev.log()
+
+
+def test_what_is_better_for_all_inputs_alike_is_no_lag(asked):
+    model = truth()
+    found = asked(inference_lag, with_decoder_of(model, Offset(model)), model.simulate(300))
+    assert found.numbers["likelihood"] > 10
+    assert found.state == "clear"
+
+
+def test_dropout_in_a_model_left_in_training_mode_is_no_look_at_x(subject_of):
+    torch.manual_seed(0)
+    model = VAE(nn.Linear(8, 4), nn.Sequential(nn.Linear(2, 32), nn.Dropout(0.5), nn.Linear(32, 8)), latent=2)
+    assert factorises(subject_of(model.train(), torch.rand(100, 8))) is True
+
+
+class Uneven(nn.Module):
+    """A decoder of a constant with a standard deviation of its own for every pixel."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = nn.Parameter(scale)
+
+    def forward(self, z):
+        mean = z.sum(-1, keepdim=True) * 0 + torch.zeros_like(self.scale)
+        return mean, 2 * self.scale.log().expand_as(mean)
+
+
+def test_the_best_constant_has_the_scale_of_every_pixel(asked):
+    scale = torch.tensor([0.01, 0.1, 1.0, 10.0])
+    x = scale * torch.randn(4000, 4, generator=torch.Generator().manual_seed(0))
+    found = asked(untrained, VAE(nn.Linear(4, 4), Uneven(scale), latent=2, read_x=gaussian), x)
+    exact = float(torch.distributions.Normal(0.0, scale).entropy().sum())
+    assert abs(found.numbers["constant"] - exact) < 0.15
+
+
+def test_a_controlled_weight_that_trembles_has_settled(asked):
+    model = truth()
+    x = model.simulate(100)
+    assert asked(unfinished, model, x, history={"beta": [1.0, 0.6, 0.5, 0.501]}).state == "clear"
+    ramp = {"beta": torch.linspace(0, 1, 1000).tolist()}
+    assert asked(unfinished, model, x, history=ramp).state == "found"

@@ -150,3 +150,40 @@ def test_correlated_ink_under_a_heavy_weight():
     assert words[0] == "found"
     assert "linear rule" in found[0].sentence
     assert states(model, x, weight=4.0)[0][0] == "clear"
+
+
+def test_a_direction_worth_less_than_carrying_counts_as_lost_to_the_weight():
+    """The fourth eigenvalue stands just above beta times the noise: active, and not worth 0.1 nats."""
+    x = gaussian()
+    model = linear(x, 4, 0.1, beta=18.0)
+    words, found = states(model, x, weight=18.0)
+    assert words == ["found", "clear", "clear", "clear"]
+    assert (found[0].numbers["carrying"], found[0].numbers["allowed"]) == (3, 4)
+
+
+class OwnVariance(nn.Module):
+    """A linear decoder with a variance of its own for every pixel, learned or not."""
+
+    def __init__(self, model, learns):
+        super().__init__()
+        self.inside, self.log_variance = model, nn.Parameter(torch.full((20,), 3.0).log(), requires_grad=learns)
+
+    def forward(self, z):
+        mean = self.inside.likelihood(z).mean
+        return mean, self.log_variance.expand_as(mean)
+
+
+@pytest.mark.parametrize(("learns", "state"), [(True, "clear"), (False, "found")])
+def test_a_learned_variance_is_no_choice_of_noise(learns, state):
+    x = gaussian()
+    inside = linear(x, 4, 3.0)
+    for weight in inside.parameters():
+        weight.requires_grad_(False)
+    model = VAE(nn.Linear(20, 8), OwnVariance(inside, learns), latent=4, read_x=reader)
+    model.posterior = inside.posterior
+    assert noise_too_large(*case(model, x, weight=1.0)).state == state
+
+
+def reader(raw):
+    """The decoder's mean and log-variance as independent Gaussians."""
+    return torch.distributions.Independent(torch.distributions.Normal(raw[0], (0.5 * raw[1]).exp()), 1)

@@ -257,3 +257,16 @@ def test_one_example_and_losses_that_flatten():
         return BCE(x_hat, x.view(-1, 16), reduction="sum") + kl(mean, log_variance).sum()
 
     assert effective_beta(model, torch.rand(1, 1, 4, 4), flat).beta == pytest.approx(1.0, rel=1e-4)
+
+
+def test_a_regulariser_that_is_mostly_something_else_has_no_weight():
+    def loss(x_hat, x, mean, log_variance):
+        apart = torch.cov(mean.T) - torch.eye(mean.shape[1])
+        kl = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(1).mean()
+        return 0.5 * (x_hat - x).square().sum(1).mean() + kl + 100 * apart.square().sum()
+
+    torch.manual_seed(0)
+    model = VAE(nn.Linear(16, 8), nn.Linear(4, 16), latent=4, read_x=FixedGaussian(1.0))
+    found = effective_beta(model, torch.rand(64, 16), loss)
+    assert found.beta is None
+    assert "not by their KL" in found.reading

@@ -86,3 +86,12 @@ def test_pickles():
     rate = pickle.loads(pickle.dumps(kl(constant_codes(20, 2))))
     assert (rate, rate.n, rate.unit) == (16.0, 20, "nats")
     assert rate.mismatch == pytest.approx(16)
+
+
+def test_a_latent_that_says_more_than_the_examples_can_show_is_not_off_the_prior():
+    g = torch.Generator().manual_seed(0)
+    mean = torch.randn(200, 2, generator=g)  # the aggregate is N(0, I) and every input has its own sharp code
+    rate = kl(Codes.from_gaussian((mean - mean.mean(0)) / mean.std(0), torch.full((200, 2), 1e-6)))
+    assert rate.mismatch > 10
+    assert rate.separation == pytest.approx(0, abs=0.1)
+    assert kl(constant_codes(latent=16)).separation == pytest.approx(128, abs=1e-9)

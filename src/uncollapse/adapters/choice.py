@@ -93,10 +93,10 @@ def sentence(remark: str) -> str:
 
 
 def unwrapped(model: Any) -> Any:
-    """The model inside DataParallel, DistributedDataParallel or torch.compile."""
+    """The model inside DataParallel, DistributedDataParallel, torch.compile, AveragedModel or the like."""
     while isinstance(model, nn.Module):
         inner = getattr(model, "_orig_mod", None)
-        if inner is None and isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        if inner is None and [name for name, _ in model.named_children()] == ["module"]:
             inner = model.module
         if inner is None:
             return model

@@ -16,7 +16,7 @@ from uncollapse.errors import BadInput
 __all__ = ["Seen", "choose", "probabilities", "reconstruction"]
 
 EDGE = 100.0  #: logit of probabilities 0 and 1, where log is cut off as in torch's binary cross entropy
-HOW = 'say likelihood="bernoulli", "logits", "gaussian", FixedGaussian(...) or a reader of your own'
+HOW = 'if not, say likelihood="bernoulli", "logits", "gaussian", FixedGaussian(...) or a reader of your own'
 NAMED = ("bernoulli", "logits", "gaussian")
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import inspect
 import json
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from uncollapse.cli.shared import AsJson, DataDir, console, stoppable
-from uncollapse.errors import BadInput
+from uncollapse.errors import BadInput, UncollapseError
 
 __all__ = ["diagnose_command"]
 
@@ -40,6 +41,7 @@ def diagnose_command(
     Example: `uncollapse diagnose model.py:make_model --weights weights.safetensors --data mnist:test --out page.html`
     """
     from uncollapse.diagnose import diagnose
+    from uncollapse.report.document import write_page
 
     file, maker = named(model, "the model")
     made = value_of(file, maker)
@@ -59,7 +61,7 @@ def diagnose_command(
     if out is not None:
         typer.echo(f"page: {found.to_html(out)}", err=as_json)
     if card is not None:
-        card.write_text(found.to_card(), encoding="utf-8")
+        write_page(found.to_card(), card)
         typer.echo(f"card: {card}", err=as_json)
 
 
@@ -84,10 +86,24 @@ def value_of(file: Path, name: str, call: bool = True) -> Any:
         return value
     try:
         return value()
-    except TypeError as error:
+    except UncollapseError:
+        raise
+    except Exception as error:  # somebody's code may raise anything
+        what = "should be callable without arguments" if needs_arguments(value) else "could not be called"
         raise BadInput(
-            f"{name} in {file} should be callable without arguments: {error}; write a function that is"
+            f"{name} in {file} {what}: {type(error).__name__}: {error}; write a function that makes it"
         ) from error
+
+
+def needs_arguments(function: Any) -> bool:
+    """Whether a function cannot be called without arguments."""
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return True
+    except ValueError:  # no signature is known
+        return False
+    return False
 
 
 def imported(file: Path) -> Any:
@@ -133,6 +149,10 @@ def load_weights(model: Any, path: Path) -> None:
             f"expected weights as .safetensors, got {path.name}, which may run code when it is opened; convert it with "
             "safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors')"
         )
+    if not path.is_file():
+        raise BadInput(f"expected a file of weights, but there is no {path}; check the path")
+    if not hasattr(model, "load_state_dict"):
+        raise BadInput(f"expected a torch module to put the weights into, got a {type(model).__name__}")
     try:
         tensors = load_file(path)
         missing, unexpected = model.load_state_dict(tensors, strict=False)
@@ -153,15 +173,43 @@ def examples(what: str, data_dir: Path | None, seed: int, limit: int | None) -> 
     if name.endswith(".py"):
         value = value_of(*named(what, "the data"))
         x, labels = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
+    elif what.endswith((".npy", ".npz")) and Path(what).is_file():
+        x, labels = from_file(Path(what))
     else:
         name, part = (name, part) if name else (what, "test")
         parts = data.load(name, seed=seed, data_dir=data_dir).parts
         if part not in parts:
             raise BadInput(f"{name} has no part {part!r}; there are {', '.join(parts)}")
         x, labels = whole(parts[part])
-    if limit is not None and hasattr(x, "__getitem__"):
-        x, labels = x[:limit], None if labels is None else labels[:limit]
-    return x, labels
+    return (x, labels) if limit is None else limited(x, labels, limit)
+
+
+def from_file(path: Path) -> tuple[Any, Any]:
+    """All examples of an array file, or its test part where it has one."""
+    from uncollapse.data.arrays import grey, read_arrays
+
+    arrays = read_arrays(path)
+    x, y = ("x_test", "y_test") if "x_test" in arrays else ("x", "y")
+    if x not in arrays:
+        raise BadInput(
+            f"{path} should hold x and perhaps y, or x_test and y_test, got {', '.join(arrays) or 'nothing'}"
+        )
+    return grey(arrays[x]), arrays.get(y)
+
+
+def limited(x: Any, labels: Any, limit: int) -> tuple[Any, Any]:
+    """The first examples of a table or a data set.
+
+    Raises:
+        BadInput: for a loader or an iterator, which has no first examples without reading it.
+    """
+    from torch.utils.data import Dataset, Subset
+
+    if hasattr(x, "shape") or (isinstance(x, list) and labels is not None):
+        return x[:limit], None if labels is None else labels[:limit]
+    if isinstance(x, Dataset) and hasattr(x, "__len__"):
+        return Subset(x, range(min(limit, len(x)))), None if labels is None else labels[:limit]
+    raise BadInput(f"--limit needs a table or a data set to cut, got a {type(x).__name__}; limit it in the file")
 
 
 def whole(part: Any) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ from uncollapse.diagnosis.finding import Finding
 
 __all__ = ["Advice", "advise", "table"]
 
-UNEXPLAINED = "decoder ignores z"  #: whose advice is given where something is wrong and no cause was found
+UNEXPLAINED = "unexplained"  #: what is given where something is wrong and no cause was found
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,12 @@ from uncollapse.codes import evaluation, private_stream
 from uncollapse.diagnosis.classes import by_class, empty_inputs
 from uncollapse.diagnosis.finding import Finding, clear, found, untested
 from uncollapse.diagnosis.subject import Evidence, Subject
+from uncollapse.metrics.information import BIASED
 
-__all__ = ["clusters", "hole", "inflation", "local"]
+__all__ = ["clusters", "hidden_hole", "hole", "inflation", "local"]
 
+FAR = 0.5  #: share of the prior's samples beside all codes from which there is a hole, whatever the mismatch
+LEAST = 20  #: codes that say where codes lie
 BLOWN = 4.0  #: standard deviations of the prior from which on codes count as blown up
 SAMPLE = 1000  #: codes between which all distances are computed
 TOUCHING, APART = 1.0, 4.0  #: distance of two posteriors in their own scales: the same, and not the same
@@ -52,7 +55,10 @@ def clusters(subject: Subject, evidence: Evidence) -> Finding:
     if codes.scale is None or len(codes) < 20:
         return untested(cause, "At least 20 Gaussian posteriors are needed.")
     order = torch.randperm(len(codes), generator=private_stream(subject.seed, "clusters"))[:SAMPLE]
-    sizes, between = components(codes.mean[order].double(), codes.scale[order].double())
+    live = evidence.kl.information_per_dim >= 0.1  # the others add no distance
+    if not bool(live.any()):
+        return clear(cause, "No latent carries enough to name a cluster.")
+    sizes, between = components(codes.mean[order][:, live].double(), codes.scale[order][:, live].double())
     shares = sizes / sizes.sum()
     entropy = float(-(shares * shares.log()).sum())
     rate, n = float(evidence.kl), len(order)
@@ -63,7 +69,7 @@ def clusters(subject: Subject, evidence: Evidence) -> Finding:
         if waste > WASTED:
             said += f": {rate:.0f} nats of KL, and {entropy:.2f} of information, which is which cluster."
             return found(cause, said, waste / max(rate, 1e-9), **numbers)
-    return clear(cause, f"The posteriors overlap by degrees ({len(sizes)} groups among {n:,} inputs).", **numbers)
+    return clear(cause, f"The posteriors overlap by degrees (groups among {n:,} inputs: {len(sizes)}).", **numbers)
 
 
 def components(mean: Tensor, scale: Tensor) -> tuple[Tensor, float]:
@@ -82,9 +88,9 @@ def components(mean: Tensor, scale: Tensor) -> tuple[Tensor, float]:
 def hole(subject: Subject, evidence: Evidence) -> Finding:
     """Whether samples of the prior land where no code lies."""
     cause = "prior hole"
-    mismatch = max(float(evidence.kl) - float(evidence.bracket.upper), float(evidence.kl.mismatch))
-    if len(subject.codes) < 20:
-        return untested(cause, "At least 20 codes are needed to say where they lie.")
+    mismatch = max(float(evidence.kl) - float(evidence.bracket.upper), evidence.kl.separation)
+    if len(subject.codes) < LEAST:
+        return untested(cause, f"At least {LEAST} codes are needed to say where they lie.")
     try:
         far, ratio = landing(subject)
     except (NotImplementedError, RuntimeError) as error:
@@ -99,8 +105,16 @@ def hole(subject: Subject, evidence: Evidence) -> Finding:
     return clear(cause, f"{said}.", **numbers)
 
 
-def landing(subject: Subject, count: int = 1000) -> tuple[float, float]:
+def landing(subject: Subject) -> tuple[float, float]:
     """Share of prior samples farther from all codes than 99 % of fresh codes are; the ratio of median distances."""
+    if "landing" not in subject.memory:
+        subject.memory["landing"] = landed(subject)
+    found: tuple[float, float] = subject.memory["landing"]
+    return found
+
+
+def landed(subject: Subject, count: int = 1000) -> tuple[float, float]:
+    """The same, measured."""
     codes = subject.codes
     order = torch.randperm(len(codes), generator=private_stream(subject.seed, "landing"))
     half = min(len(codes) // 2, 20_000)
@@ -111,6 +125,23 @@ def landing(subject: Subject, count: int = 1000) -> tuple[float, float]:
     ours, theirs = (torch.cdist(one / width, known / width).amin(1) for one in (fresh, drawn))
     far = float((theirs > ours.quantile(0.99)).double().mean())
     return far, float(theirs.median() / ours.median().clamp(min=1e-12))
+
+
+def hidden_hole(subject: Subject, evidence: Evidence) -> str | None:
+    """A hole that the mismatch cannot show because the information is near its ceiling, in a sentence; or None."""
+    bracket = evidence.bracket
+    if bracket.ceiling - bracket.lower > BIASED or len(subject.codes) < LEAST:
+        return None
+    try:
+        far, _ = landing(subject)
+    except (NotImplementedError, RuntimeError):
+        return None
+    if far < FAR:
+        return None
+    return (
+        f"{far:.0%} of the prior's samples land where no code lies. The mismatch does not show it, because the "
+        f"information is near its ceiling of {bracket.ceiling:.2f} nats."
+    )
 
 
 def prior_samples(prior: Distribution, count: int, latent: int) -> Tensor:
@@ -134,4 +165,6 @@ def local(subject: Subject, evidence: Evidence) -> Finding:
         return found(cause, f"For {share:.0%} of the inputs the posterior is the prior, while others carry "
                      f"{float(evidence.bracket.lower):.1f} nats.", share, **numbers)  # fmt: skip
     said = f"None of {len(rows)} classes is empty" if rows else "No labels were given"
+    if math.isnan(share):
+        return clear(cause, f"{said}; the KL is sampled, and too noisy to judge single inputs.", **numbers)
     return clear(cause, f"{said}, and {share:.1%} of the inputs have a posterior that is the prior.", **numbers)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
+from uncollapse.codes import Codes
 from uncollapse.distributions import describe
 from uncollapse.errors import BadInput
 from uncollapse.objective import Objective
@@ -37,7 +38,7 @@ def check_arguments(
     if weight is not None and not (isinstance(weight, int | float) and 0 <= weight < float("inf")):
         raise BadInput(f"weight should be the weight of the KL, a number of at least 0, got {weight!r}")
     if loss is not None and not callable(loss):
-        raise BadInput(f"loss should be a function (model, x) or (x_hat, x, mean, log_variance), got {loss!r}")
+        raise BadInput(f"loss should be a function (model, x) or (x_hat, x, mean, log_variance), got {describe(loss)}")
     if history is not None and not isinstance(history, Mapping):
         raise BadInput(f'history should be values by name, such as {{"beta": [...]}}, got {describe(history)}')
     for name, kind in (("optimizer", Optimizer), ("objective", Objective)):
@@ -71,6 +72,8 @@ def check_model(model: Any) -> None:
         )
     if isinstance(model, Tensor):
         raise BadInput(f"expected a model, got {describe(model)}; the model comes first: diagnose(model, x)")
+    if isinstance(model, Codes):
+        raise BadInput("codes come alone, diagnose(codes), or in the place of the data, diagnose(model, codes)")
     for parameter in model.parameters() if isinstance(model, nn.Module) else ():
         if isinstance(parameter, UninitializedParameter):
             raise BadInput("the model has lazy layers that have not seen a batch; pass one through it, or load weights")

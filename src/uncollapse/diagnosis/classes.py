@@ -12,7 +12,9 @@ from uncollapse.metrics.information import information_per_example
 __all__ = ["ClassRow", "by_class", "empty_inputs"]
 
 EMPTY = 0.1  #: nats of KL below which an input's posterior is the prior, and of information within a class
+TENTH = 0.1  #: of the mean KL: where every input has little, those in the middle have the least, and are not empty
 MOST = 200  #: different labels above which they are no classes
+FEW = 0.01  #: share of the inputs that is not looked at closely
 LEAST = 10  #: examples that a class needs to be judged
 EACH = 500  #: examples of a class at which its information is evaluated
 
@@ -77,10 +79,11 @@ def row_of(subject: Subject, index: Tensor, label: str) -> ClassRow:
     information = float(information_per_example(codes, some, seed=subject.seed).mean().clamp(min=0))
     within = float(mutual_information(part(codes, some)).lower) if not codes.posteriors else float("nan")
     kl = codes.kl[index].double().sum(1)
-    share = float((kl < EMPTY).double().mean())
+    bar = bar_of(codes)
+    share = float((kl < bar).double().mean())
     word = "carries"
     if within < EMPTY:
-        word = "collapsed" if float(kl.mean()) < EMPTY * 2 or share > 0.5 else "label only"
+        word = "collapsed" if float(kl.mean()) < bar * 2 or share > 0.5 else "label only"
     return ClassRow(label, len(index), information, within, float(kl.mean()), share, word)
 
 
@@ -91,5 +94,21 @@ def part(codes: Codes, index: Tensor) -> Codes:
 
 
 def empty_inputs(subject: Subject) -> float:
-    """Share of inputs whose posterior is the prior to within 0.1 nats."""
-    return float((subject.codes.kl.double().sum(1) < EMPTY).double().mean())
+    """Share of inputs whose posterior is the prior to within 0.1 nats; NaN where the KL is only known by sampling."""
+    kl = subject.codes.kl.double().sum(1)
+    if bool((kl < -EMPTY).any()):  # single draws scatter: some are small by chance
+        return float("nan")
+    share = float((kl < bar_of(subject.codes)).double().mean())
+    return share if share < FEW or uninformed(subject, kl) else 0.0
+
+
+def uninformed(subject: Subject, kl: Tensor) -> bool:
+    """Whether the inputs with the least KL carry nothing: in the middle of narrow codes little KL can tell much."""
+    least = (kl < bar_of(subject.codes)).nonzero().flatten()[:EACH]
+    told = information_per_example(subject.codes, least, samples=8, seed=subject.seed)
+    return float(told.mean()) < EMPTY
+
+
+def bar_of(codes: Codes) -> float:
+    """The KL below which a single input is empty, nats: 0.1, and a tenth of the mean where that is less."""
+    return min(EMPTY, TENTH * float(codes.kl.double().sum(1).mean()))

@@ -59,9 +59,11 @@ def duplicates(subject: Subject, evidence: Evidence) -> Finding:
     if share < REPEATED and evidence.bracket.lower > numbers["ceiling"] - BIASED:
         return found(
             "duplicated data",
-            f"Only {subject.distinct:,} of {total:,} inputs are different, so that no code can show more than "
+            f"Of {total:,} inputs only {subject.distinct:,} can be told apart, so that no code can show more than "
             f"log {subject.distinct:,} = {numbers['ceiling']:.2f} nats.",
             1 - share,
             **numbers,
         )
-    return clear("duplicated data", f"{subject.distinct:,} of {total:,} inputs are different.", **numbers)
+    return clear(
+        "duplicated data", f"Of {total:,} inputs {subject.distinct:,} differ from all others before them.", **numbers
+    )

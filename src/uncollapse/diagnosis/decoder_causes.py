@@ -5,20 +5,22 @@ from torch import Tensor
 
 from uncollapse.codes import evaluation
 from uncollapse.diagnosis.finding import Finding, clear, found, untested
-from uncollapse.diagnosis.gathering import log_likelihoods, reason
+from uncollapse.diagnosis.gathering import log_likelihoods
 from uncollapse.diagnosis.inference_causes import baseline
+from uncollapse.diagnosis.refusals import reason
 from uncollapse.diagnosis.subject import Evidence, Subject
 from uncollapse.metrics import Estimate
 from uncollapse.metrics.estimate import mean_estimate
 
 __all__ = ["autoregressive", "factorises", "ignores"]
 
+CHANGES = ("shuffle", "zero", "prior", "perturb")  #: what is done to z
 NOTHING = 0.1  #: nats of effect below which a decoder does not react
 EMPTY = ("collapsed", "partial collapse", "off-prior collapse", "decoder ignores z", "undetermined")
 
 
 def ignores(subject: Subject, evidence: Evidence) -> Finding:
-    """Whether the likelihood changes when z is shuffled, set to the prior's mean, or drawn from the prior."""
+    """Whether the likelihood changes when z is shuffled, set to the prior's mean, drawn from it, or moved by it."""
     cause = "decoder ignores z"
     if not subject.adapted.decodes or len(subject.x) < 2:
         return untested(cause, "A decoder and at least two inputs are needed.")
@@ -27,12 +29,14 @@ def ignores(subject: Subject, evidence: Evidence) -> Finding:
     except Exception as error:  # somebody's decoder may raise anything
         return untested(cause, f"The decoder could not be asked: {reason(error)}.")
     shuffled = evidence.gap if evidence.gap is not None else effects["shuffle"]
-    numbers = {"shuffle": float(shuffled), "zero": float(effects["zero"]), "prior": float(effects["prior"])}
+    effects["shuffle"] = shuffled
+    numbers = {name: float(effects[name]) for name in CHANGES}
     said = (
-        f"log p(x|z) loses {float(shuffled):.2f} nats when z is shuffled, {float(effects['zero']):.2f} when it is the "
-        f"prior's mean, and {float(effects['prior']):.2f} when it is drawn from the prior"
+        f"log p(x|z) loses {numbers['shuffle']:.2f} nats when z is shuffled, {numbers['zero']:.2f} when it is the "
+        f"prior's mean, {numbers['prior']:.2f} when it is drawn from the prior, and {numbers['perturb']:.2f} when it "
+        "is moved by the prior's noise"
     )
-    if all(abs(one) < NOTHING + 2 * se(one) for one in (shuffled, effects["zero"], effects["prior"])):
+    if all(abs(effects[name]) < NOTHING + 2 * se(effects[name]) for name in CHANGES):
         reach = float(effects["reach"])
         more = "the decoder ignores z" if reach < NOTHING else f"codes of the prior would move it by {reach:.2f} nats"
         if reach < NOTHING or evidence.verdict.word == "decoder ignores z":
@@ -48,14 +52,15 @@ def se(one: Estimate) -> float:
 
 def reactions(subject: Subject) -> dict[str, Estimate]:
     """What other codes cost the likelihood, nats, and how much it varies over codes of the prior ("reach")."""
-    count = subject.afford(512, 5)
+    count = subject.afford(512, 6)
     x, z = subject.some(count), subject.z[:count]
     prior = subject.model.prior()
     with evaluation(subject.module, subject.seed):
         draws = prior.sample(torch.Size((2, len(x)))).to(z)
         middle = prior.mean.to(z).expand_as(z) if has_mean(prior) else draws.mean(0)
     right = log_likelihoods(subject.model, x, z)
-    codes = {"shuffle": z.roll(1, 0), "zero": middle, "prior": draws[0], "other": draws[1]}
+    codes = {"shuffle": z.roll(max(len(z) // 2, 1), 0), "zero": middle, "prior": draws[0], "other": draws[1]}
+    codes["perturb"] = z + draws[1] - middle
     values = {name: log_likelihoods(subject.model, x, code) for name, code in codes.items()}
     found_out = {name: mean_estimate(right - value, "nats") for name, value in values.items() if name != "other"}
     found_out["reach"] = mean_estimate((values["prior"] - values["other"]).abs() / 2**0.5, "nats")
@@ -102,12 +107,12 @@ def factorises(subject: Subject, count: int = 64) -> bool | None:
     half[: half.numel() // 2] = True
     half = half.view_as(x[0])
     try:
-        with torch.no_grad():
+        with evaluation(subject.module, subject.seed):
             sides = [torch.where(half, x, other), torch.where(half, other, x)]
             whole, mixed = (sum_of(subject, pair, z) for pair in ([x, other], sides))
     except Exception:  # somebody's likelihood may raise anything
         return None
-    return bool(((whole - mixed).abs() <= 1e-3 * (1 + whole.abs())).all())
+    return bool(((whole - mixed).abs() <= 1e-5 * (1 + whole.abs())).all())
 
 
 def sum_of(subject: Subject, inputs: list[Tensor], z: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def likelihood(subject: Subject) -> str:
     if not subject.adapted.decodes or not len(subject.x):
         return "unknown: no decoder was asked"
     try:
-        with torch.no_grad():
+        with evaluation(subject.module, subject.seed):
             px = subject.model.likelihood(subject.z[:2])
     except Exception:  # somebody's decoder may raise anything
         return "unknown: the decoder could not be asked"

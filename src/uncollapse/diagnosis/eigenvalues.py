@@ -73,6 +73,16 @@ class Spectrum:
         """`allowed` at another weight of the KL."""
         return self.above(beta * self.noise)
 
+    def pooled(self, beta: float) -> int:
+        """`at`, as far as N examples can speak for all others.
+
+        Eigenvalues of pure noise spread in a sample, and half of them lie above their common value: those that do not
+        stand out (`supported`) count by their mean.
+        """
+        k = self.supported(len(self.eigenvalues))
+        rest = self.pixels - k if k < len(self.eigenvalues) and self.calibrated(k) > beta * self.noise else 0
+        return int((self.eigenvalues[:k] > beta * self.noise).sum()) + rest
+
     def calibrated(self, latent: int) -> float:
         """Best noise for this many latents: mean of the other eigenvalues (Tipping, Bishop, 1999, eq. 8)."""
         rest = self.pixels - latent

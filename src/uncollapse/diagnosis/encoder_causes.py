@@ -11,12 +11,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from uncollapse.codes import evaluation
 from uncollapse.diagnosis.finding import Finding, clear, found, untested
+from uncollapse.diagnosis.reaching import reached
 from uncollapse.diagnosis.subject import Evidence, Subject
 
 __all__ = ["batch_statistics", "dead_head", "outside_optimizer"]
 
 SAME = 1e-5  #: relative spread of an output over the inputs below which it is one constant with rounding
-MOVED = 0.5  #: shift of the means between modes, in units of their own spread, from which batch statistics matter
+MOVED = 0.5  #: shift of the means between modes, in units of the codes' spread, from which batch statistics matter
 
 
 def dead_head(subject: Subject, evidence: Evidence) -> Finding:
@@ -26,6 +27,12 @@ def dead_head(subject: Subject, evidence: Evidence) -> Finding:
     dead, size = int(constant.sum()), codes.latent
     frozen, learnable = learning(subject)
     numbers = {"dead": float(dead), "latents": float(size), "frozen": float(frozen)}
+    if reached(subject) is False:
+        return found(
+            cause, "In the loss the decoder's output has no gradient by the encoder's: something between them detaches "
+            "it (detach, no_grad, a sample without reparametrisation), so that the encoder learns from the KL alone.",
+            **numbers,
+        )  # fmt: skip
     if dead == size:
         return found(
             cause, f"The encoder gives every input the same posterior, to the last digit, in all {size} latents.",
@@ -42,7 +49,7 @@ def dead_head(subject: Subject, evidence: Evidence) -> Finding:
             "has no weights or a dead activation."
         )
         return replace(found(cause, said, dead / size, **numbers), late=True)  # perhaps nothing was to be learned there
-    return clear(cause, f"All {size} latents vary with the input, if only a little.", **numbers)
+    return clear(cause, f"Every latent of {size} varies with the input, if only a little.", **numbers)
 
 
 def constants(table: Tensor) -> Tensor:
@@ -137,23 +144,34 @@ def batch_statistics(subject: Subject, evidence: Evidence) -> Finding:
     if len(x) < 16:
         return untested(cause, "At least 16 examples are needed to compute batch statistics.")
     with evaluation(module, subject.seed):
-        settled = subject.model.posterior(x).mean.double()
+        q = subject.model.posterior(x)
+        settled, width = q.mean.double(), width_of(q)
         before = loss_of(subject, x, settled)
         with batch_mode(layers):
             fresh = subject.model.posterior(x).mean.double()
             after = loss_of(subject, x, fresh)
-    spread = torch.maximum(fresh.std(0), settled.std(0)).square().sum().sqrt().clamp(min=1e-12)
+    varied = torch.maximum(fresh.var(0), settled.var(0))  # of the means; a shift inside the posteriors' width is none
+    spread = (varied + width).sum().sqrt().clamp(min=1e-12)
     shift = float((fresh - settled).square().mean(0).sum().sqrt() / spread)
-    worse = before - after
+    worse, gap = before - after, float(evidence.gap) if evidence is not None and evidence.gap is not None else 0.0
     numbers = {"shift": shift, "cost": worse, "layers": float(len(layers))}
-    if (shift > MOVED and not worse < -1.0) or worse > max(1.0, 0.1 * abs(after)):
+    if (shift > MOVED and not worse < -1.0) or worse > max(1.0, 0.1 * abs(gap)):
         return found(
             cause,
-            f"With the statistics of the batch the posterior means lie {shift:.1f} of their own spread away and log "
-            f"p(x|z) is {worse:.1f} nats better: the running statistics of {len(layers)} batch normalisations are off.",
+            f"With the statistics of the batch the posterior means lie {shift:.1f} of the codes' spread away"
+            + (f" and log p(x|z) is {worse:.1f} nats better" if worse == worse else "")
+            + f": the running statistics of {len(layers)} batch normalisations are off.",
             **numbers,
         )
     return clear(cause, f"Running and batch statistics agree (means within {shift:.2f} of their spread).", **numbers)
+
+
+def width_of(q: Distribution) -> Tensor:
+    """Mean variance of the posteriors, (D,); 0 where it cannot be had."""
+    try:
+        return q.variance.double().mean(0)
+    except NotImplementedError:
+        return torch.zeros_like(q.mean.double().mean(0))
 
 
 def loss_of(subject: Subject, x: Tensor, z: Tensor) -> float:

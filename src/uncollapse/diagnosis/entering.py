@@ -12,7 +12,7 @@ from uncollapse.diagnosis.arguments import check_arguments, check_model
 from uncollapse.diagnosis.describing import misfit, training
 from uncollapse.diagnosis.labels import about, classes
 from uncollapse.diagnosis.peeking import check_first, peeked, tried
-from uncollapse.diagnosis.reading import finite, kept, read
+from uncollapse.diagnosis.reading import finite, kept, read, unvalidated
 from uncollapse.diagnosis.subject import FULL, QUICK, Budget, Subject
 from uncollapse.diagnosis.unpacking import unpacked
 from uncollapse.distributions import standard_normal
@@ -31,6 +31,8 @@ def enter(
     if isinstance(model, Codes) and data is None:
         model, data = None, model
     if data is None:
+        data = getattr(model, "adata", None)  # scvi-tools' models hold theirs
+    if data is None:
         raise BadInput("diagnose needs data beside the model: a tensor, an array, a loader or Codes")
     if isinstance(data, Codes):
         return from_codes(model, data, labels, BUDGETS[budget], seed, given)
@@ -39,8 +41,11 @@ def enter(
     data, labels = unpacked(data, labels, batch_size)
     first, data = peeked(data)
     check_first(first)
-    adapted = adapt(model, first.clone() if isinstance(first, Tensor) else first, likelihood=likelihood)
-    tried(adapted, first)
+    with unvalidated():
+        adapted = adapt(model, first.clone() if isinstance(first, Tensor) else first, likelihood=likelihood)
+        tried(adapted, first)
+    if likelihood is not None and adapted.kind == "uncollapse":
+        raise BadInput("the model has a likelihood of its own; leave likelihood= out, or set read_x= where it is made")
     one = read(adapted, data, labels, BUDGETS[budget].examples, batch_size, seed)
     remarks += [*adapted.remarks, *one.remarks, *mode_of(model)]
     subject = Subject(

@@ -15,8 +15,8 @@ from uncollapse.diagnosis.objective_causes import (
     weight_too_large,
     weight_too_small,
 )
+from uncollapse.diagnosis.refusals import reason
 from uncollapse.diagnosis.subject import Evidence, Subject
-from uncollapse.errors import UncollapseError
 
 __all__ = ["TESTS", "examine", "ranked"]
 
@@ -71,10 +71,7 @@ def attempted(cause: str, test: Test, subject: Subject, evidence: Evidence) -> F
     try:
         return test(subject, evidence)
     except Exception as error:  # somebody's network may raise anything
-        said = str(error).strip().splitlines()
-        if not isinstance(error, UncollapseError):
-            said = [f"{type(error).__name__}: {said[0]}" if said else type(error).__name__]
-        return untested(cause, f"The test could not be run: {said[0].rstrip('.')}.")
+        return untested(cause, f"The test could not be run: {reason(error)}.")
 
 
 def ranked(findings: Sequence[Finding]) -> list[Finding]:

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from uncollapse.codes import evaluation
+from uncollapse.diagnosis.refusals import reason
 from uncollapse.diagnosis.subject import Evidence, Subject
 from uncollapse.draw import Model
-from uncollapse.errors import UncollapseError
 from uncollapse.metrics import NLL, active_units, kl, mutual_information, nll, shuffle_gap
 from uncollapse.metrics.estimate import mean_estimate
 from uncollapse.verdict import verdict
@@ -37,13 +37,6 @@ def gather(subject: Subject) -> tuple[Evidence, list[str]]:
         except Exception as error:  # somebody's decoder may raise anything
             remarks.append(f"The decoder could not be asked ({reason(error)}), so nothing is said about it.")
     return Evidence(rate, bracket, units, gap, distortion, verdict(rate, bracket, units, gap)), remarks
-
-
-def reason(error: Exception) -> str:
-    """What an exception says, with its type where it is not one of ours."""
-    if isinstance(error, UncollapseError):
-        return str(error)
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def log_likelihoods(model: Model, x: Tensor, z: Tensor, chunk: int = 256, seed: int = 0) -> Tensor:

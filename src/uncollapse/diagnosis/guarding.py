@@ -31,8 +31,10 @@ def as_it_was(module: nn.Module | None, weights: bool = False) -> Iterator[None]
         for one, mode in modes:
             one.training = mode
         for parameter, flag, gradient, _ in flags:
-            parameter.requires_grad_(flag)
-            parameter.grad = gradient
+            if parameter.requires_grad != flag:
+                parameter.requires_grad_(flag)
+            if parameter.grad is not gradient:
+                parameter.grad = gradient
         values += [(gradient, copy) for *_, gradient, copy in flags if gradient is not None and copy is not None]
         with torch.no_grad():
             for tensor, value in values:

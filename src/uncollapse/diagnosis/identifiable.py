@@ -10,18 +10,25 @@ FLAT = 0.1  #: nats that a Laplace posterior would hold about a direction, below
 
 
 def non_identifiable(subject: Subject, evidence: Evidence) -> Finding:
-    """Whether the decoder is flat along some directions of z, so that no encoder could put anything there."""
+    """Whether the decoder is flat along some directions of z at all codes, so that no encoder could use them."""
     cause, local = "non-identifiable directions", rooms(subject)
     if isinstance(local, str):
         return untested(cause, local)
-    known = local.spectrum[local.epsilon.isfinite()].double().clamp(min=0)
-    if not len(known):
+    places, size = int(local.epsilon.isfinite().sum()), len(local.everywhere)
+    if not places:
         return untested(cause, "The decoder's local spectrum is NaN everywhere.")
-    room = 0.5 * known.log1p().mean(0)
-    flat, size = int((room < FLAT).sum()), known.shape[1]
-    numbers = {"flat": float(flat), "latents": float(size), "largest": float(known.max()), "epsilon": float(room.sum())}
-    said = f"At {len(known):,} codes the decoder's local spectrum leaves room for {float(room.sum()):.2f} nats"
-    if flat:
-        said += f", and for less than {FLAT} along {flat} of {size} directions."
-        return found(cause, said, flat / size, **numbers)
-    return clear(cause, f"{said}, and for at least {FLAT} along each of {size} directions.", **numbers)
+    room, typical = 0.5 * local.everywhere.double().log1p(), float(local.epsilon[local.epsilon.isfinite()].mean())
+    flat = int((room < FLAT).sum())
+    numbers = {
+        "flat": float(flat),
+        "latents": float(size),
+        "largest": float(local.everywhere.max()),
+        "epsilon": typical,
+    }
+    said = f"At {places:,} codes the decoder's local spectrum leaves room for {typical:.2f} nats"
+    if not flat:
+        return clear(cause, f"{said}, and no direction of z is flat at all of them.", **numbers)
+    said += f", and {flat} of {size} directions of z are flat at all of them (less than {FLAT} nats)"
+    if evidence.verdict.word in ("collapsed", "off-prior collapse"):
+        return clear(cause, f"{said}; in a collapsed model that follows, whatever the cause.", **numbers)
+    return found(cause, f"{said}.", flat / size, **numbers)

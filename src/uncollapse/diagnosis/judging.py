@@ -7,7 +7,7 @@ from uncollapse.diagnosis.classes import by_class, empty_inputs
 from uncollapse.diagnosis.finding import Finding
 from uncollapse.diagnosis.subject import Evidence, Subject
 from uncollapse.metrics import Estimate
-from uncollapse.verdict import NOTHING, Verdict
+from uncollapse.verdict import FAR_OFF, NOTHING, Verdict
 
 __all__ = ["borderline", "contradictions", "sentence", "settled"]
 
@@ -25,12 +25,14 @@ SENTENCES = {
 FEWEST = 20  #: examples below which single latents, classes and distances to the prior rest on chance
 
 
-def settled(subject: Subject, evidence: Evidence, local: Finding) -> Verdict:
-    """The verdict of the numbers, with what single classes and inputs add to it."""
+def settled(subject: Subject, evidence: Evidence, local: Finding, hidden: str | None = None) -> Verdict:
+    """The verdict of the numbers, with what single classes and inputs, and a hole that no mismatch shows, add to it."""
     base = evidence.verdict
     if len(subject.codes) < FEWEST and base.word in ("healthy", "partial collapse", "prior hole"):
         why = f"{len(subject.codes)} examples show that the code carries something, and are too few to say more."
         return replace(base, word="undetermined", reasons=[*base.reasons, why])
+    if hidden is not None and base.word in ("healthy", "partial collapse"):
+        base = replace(base, word="prior hole", reasons=[*base.reasons, hidden])
     if local.state != "found" or base.word not in ("healthy", "partial collapse", "prior hole"):
         return base
     word = base.word if base.word == "prior hole" else "partial collapse"
@@ -66,7 +68,9 @@ def what_part(subject: Subject, evidence: Evidence) -> str:
     empty = [row.label for row in by_class(subject, evidence) if row.word == "collapsed"]
     dead = int((evidence.kl.information_per_dim < NOTHING).sum())
     parts = []
-    if dead:
+    if dead == subject.codes.latent:
+        parts.append(f"no latent carries {NOTHING} nats by itself")
+    elif dead:
         parts.append(f"{dead} of {subject.codes.latent} latents {'carries' if dead == 1 else 'carry'} nothing")
     if empty:
         named = ", ".join(empty[:3]) + " and others" * (len(empty) > 3)
@@ -96,8 +100,8 @@ def borderline(subject: Subject, evidence: Evidence) -> str | None:
         return f"Borderline: {close} of {subject.codes.latent} latents carry close to {NOTHING} nats."
     if gap is not None and math.isfinite(gap.se) and abs(gap - NOTHING) < 2 * gap.se and lower > NOTHING:
         return f"Borderline: shuffling z costs {float(gap):.2f} ± {gap.se:.2f} nats, which may be nothing."
-    mismatch = max(float(evidence.kl) - float(evidence.bracket.upper), float(evidence.kl.mismatch))
-    limit = max(1.0, float(lower))
+    mismatch = max(float(evidence.kl) - float(evidence.bracket.upper), evidence.kl.separation)
+    limit = max(FAR_OFF, float(lower))
     if 0.7 * limit < mismatch < 1.4 * limit:
         return (
             f"Borderline: the distance of the codes from the prior, {mismatch:.1f} nats, is close to the information, "

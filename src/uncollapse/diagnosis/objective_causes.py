@@ -4,25 +4,28 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
+from torch.distributions import Normal
 
 from uncollapse.codes import evaluation
 from uncollapse.diagnosis.eigenvalues import Spectrum, eigenvalue_rule
 from uncollapse.diagnosis.finding import Finding, clear, found, untested
 from uncollapse.diagnosis.subject import Evidence, Subject
-from uncollapse.diagnosis.weight import EffectiveBeta, effective_beta, family
+from uncollapse.diagnosis.weight import EffectiveBeta, base_of, effective_beta, family
 from uncollapse.draw import Model, draw
 from uncollapse.errors import UncollapseError
 from uncollapse.objective import Objective
 from uncollapse.verdict import NOTHING
 
-__all__ = ["Limits", "limits", "noise_too_large", "too_many_latents", "weight_too_large", "weight_too_small"]
+__all__ = ["Limits", "charged", "limits", "noise_too_large", "too_many_latents", "weight_too_large", "weight_too_small"]
 
 HEAVY, LIGHT = 1.5, 0.5  #: weights beyond which the KL is dear, and cheap
 DROWNED = 2.0  #: times the best noise, beyond which a decoder's noise is too large
 MOST = 0.5  #: share of the empty latents that a cause must account for
+PASSES = 24  #: of the decoder for one example, forth and back, behind an implied weight
 FAR_OFF = 1.0  #: nats of mismatch with the prior that matter
-BLIND = "Effective beta: pass the loss (loss=) or its weight of the KL (weight=)."
+BLIND = " Pass the loss (loss=), or its weight of the KL (weight=)."
 
 
 class Limits(NamedTuple):
@@ -52,7 +55,7 @@ class Limits(NamedTuple):
 
     def at(self, beta: float) -> int:
         """Latents that can be active at this weight, at most D."""
-        return min(self.spectrum.at(beta), self.latent) if self.spectrum else self.latent
+        return min(self.spectrum.pooled(beta), self.latent) if self.spectrum else self.latent
 
     def worth(self, beta: float) -> int:
         """Latents that can carry 0.1 nats at this weight: half the log of eigenvalue over beta times noise is that."""
@@ -67,10 +70,18 @@ def limits(subject: Subject, evidence: Evidence) -> Limits:
     """Measure the weight and the spectrum once for all tests of this file."""
     if "limits" not in subject.memory:
         carrying = int((evidence.kl.information_per_dim >= NOTHING).sum())
-        effective = measured(subject)
+        effective = charged(subject)
         spectrum = rule(subject, effective)
         subject.memory["limits"] = Limits(effective, spectrum, carrying, len(evidence.units.spectrum))
     kept: Limits = subject.memory["limits"]
+    return kept
+
+
+def charged(subject: Subject) -> EffectiveBeta:
+    """The weight of the KL, measured once."""
+    if "weight" not in subject.memory:
+        subject.memory["weight"] = measured(subject)
+    kept: EffectiveBeta = subject.memory["weight"]
     return kept
 
 
@@ -80,9 +91,11 @@ def measured(subject: Subject) -> EffectiveBeta:
     if loss is None and subject.objective is not None:
         loss, native = plain(subject.objective), subject.model
 
+    x = subject.some(max(64, subject.afford(len(subject.x), PASSES)))
+
     def ask(using: Any) -> EffectiveBeta:
         assumed = subject.adapted.assumed
-        return effective_beta(subject.model, subject.x, using, subject.weight, native, subject.seed, assumed)
+        return effective_beta(subject.model, x, using, subject.weight, native, subject.seed, assumed)
 
     try:
         return ask(loss)
@@ -131,12 +144,18 @@ def numbers(one: Limits) -> dict[str, float]:
     return {key: float(value) for key, value in values.items() if value is not None}
 
 
+def unread(effective: EffectiveBeta) -> str:
+    """Why there is no weight, and what would help."""
+    said = f"{effective.reading[:1].upper()}{effective.reading[1:]}."
+    return said if effective.source == "loss" else said + BLIND
+
+
 def weight_too_large(subject: Subject, evidence: Evidence) -> Finding:
     """Latents died that would live at beta = 1."""
     cause, one = "KL weight too large", limits(subject, evidence)
     beta = one.effective.beta
     if beta is None:
-        return untested(cause, f"{one.effective.reading[:1].upper()}{one.effective.reading[1:]}. {BLIND}")
+        return untested(cause, unread(one.effective))
     said = f"A nat of KL costs {beta:.3g} nats of log p(x|z) ({one.effective.reading})"
     if beta < HEAVY or one.dead == 0 or evidence.verdict.word == "off-prior collapse":
         return clear(cause, f"{said}; {one.carrying} of {one.latent} latents carry information.", **numbers(one))
@@ -144,8 +163,8 @@ def weight_too_large(subject: Subject, evidence: Evidence) -> Finding:
         if one.effective.source == "implied":
             return clear(cause, f"{said}, as far as the model shows it.", **numbers(one))
         return found(cause, f"{said}; {one.dead} of {one.latent} latents are dead.", 0.5, **numbers(one))
-    now, fair = one.at(beta), one.at(1.0)
-    rest = f"the data let {now} of {one.latent} latents stay active at this weight, and {fair} at 1"
+    now, fair = one.worth(beta), one.worth(1.0)
+    rest = f"the data let {now} of {one.latent} latents carry {NOTHING} nats at this weight, and {fair} at 1"
     if fair <= max(now, one.carrying) or not one.explains(now):
         return clear(cause, f"{said}; {rest}; {one.carrying} do.", **numbers(one))
     strength = min(fair - now, one.dead) / one.dead
@@ -157,8 +176,8 @@ def weight_too_small(subject: Subject, evidence: Evidence) -> Finding:
     cause, one = "KL weight too small", limits(subject, evidence)
     beta = one.effective.beta
     if beta is None:
-        return untested(cause, f"{one.effective.reading[:1].upper()}{one.effective.reading[1:]}. {BLIND}")
-    off = max(float(evidence.kl) - float(evidence.bracket.upper), float(evidence.kl.mismatch), 0.0)
+        return untested(cause, unread(one.effective))
+    off = max(float(evidence.kl) - float(evidence.bracket.upper), evidence.kl.separation, 0.0)
     said = f"A nat of KL costs {beta:.3g} nats of log p(x|z) ({one.effective.reading})"
     share = off / max(float(evidence.kl), 1e-9)
     more = numbers(one) | {"mismatch": off, "mismatch_share": share}
@@ -178,20 +197,29 @@ def noise_too_large(subject: Subject, evidence: Evidence) -> Finding:
     if one.spectrum.rule == "bernoulli":
         return clear(cause, "A Bernoulli likelihood has no variance that could be too large.", **numbers(one))
     spectrum, fair = one.spectrum, one.supported
-    alive, best = one.at(1.0), max(spectrum.calibrated(fair), 1e-12)
+    alive, best = one.worth(1.0), max(spectrum.calibrated(fair), 1e-12)
     more = numbers(one) | {"variance": spectrum.noise, "best": best, "data": spectrum.total / spectrum.pixels}
     said = (
         f"The decoder's variance is {spectrum.noise:.3g}, the data's {spectrum.total / spectrum.pixels:.3g} per pixel "
         f"and {float(spectrum.eigenvalues[0]):.3g} along its largest direction; at beta = 1 {alive} of {one.latent} "
-        "latents can stay active"
+        f"latents can carry {NOTHING} nats"
     )
     if spectrum.rule == "whitened":
-        said = f"In units of the decoder's own variance {alive} of {one.latent} latents can stay active at beta = 1"
+        said = f"By the decoder's own variance {alive} of {one.latent} latents can carry {NOTHING} nats at beta = 1"
     drowned = spectrum.noise > DROWNED * best and alive < fair
     if not drowned or one.dead == 0 or one.carrying >= fair or not one.explains(alive):
-        return clear(cause, f"{said}; {one.carrying} are.", **more)
+        return clear(cause, f"{said}; {one.carrying} do.", **more)
+    if learned(subject):
+        return clear(cause, f"{said}; the variance is learned, and follows what the code leaves.", **more)
     strength = min(fair - alive, one.dead) / one.dead
     return found(cause, f"{said}. With a variance of {best:.3g} there would be room for {fair}.", strength, **more)
+
+
+def learned(subject: Subject) -> bool:
+    """Whether the variance of a Gaussian likelihood hangs on weights: then it is what the residuals made it."""
+    with evaluation(subject.module, subject.seed), torch.enable_grad():
+        base = base_of(subject.model.likelihood(subject.z[:2].detach()))
+    return isinstance(base, Normal) and base.scale.requires_grad
 
 
 def too_many_latents(subject: Subject, evidence: Evidence) -> Finding:

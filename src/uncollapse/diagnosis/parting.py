@@ -1,6 +1,6 @@
 """Batches as people's loaders yield them, taken apart into inputs and labels."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,12 @@ from torch import Tensor
 
 from uncollapse.data.batch import pair_of
 from uncollapse.diagnosis.labels import one_hot
+from uncollapse.diagnosis.refusals import reason
 from uncollapse.diagnosis.unpacking import table
 from uncollapse.distributions import describe
-from uncollapse.errors import ShapeError
+from uncollapse.errors import ShapeError, UncollapseError, WorkFailed
 
-__all__ = ["Parts", "apart"]
+__all__ = ["Parts", "apart", "supplied"]
 
 BYTES = "The data are bytes; they were divided by 255."
 
@@ -102,3 +103,16 @@ def apart(batch: Any) -> tuple[Any, Any]:
     if isinstance(batch, tuple | list) and batch:
         return batch[0], batch[1] if len(batch) > 1 else None
     return batch, None
+
+
+def supplied(data: Iterable[Any]) -> Iterator[Any]:
+    """The same batches; a loader that fails says after how many."""
+    count = 0
+    try:
+        for batch in data:
+            yield batch
+            count += 1
+    except UncollapseError:
+        raise
+    except Exception as error:  # somebody's loader may raise anything
+        raise WorkFailed(f"the data could not be read after {count} batches: {reason(error)}") from error

@@ -13,6 +13,7 @@ from uncollapse.codes import batches_of, evaluation
 from uncollapse.data import as_values
 from uncollapse.data.batch import pair_of
 from uncollapse.diagnosis.parting import apart
+from uncollapse.diagnosis.refusals import reason
 from uncollapse.distributions import describe
 from uncollapse.errors import BadInput, ShapeError, UncollapseError
 
@@ -40,18 +41,20 @@ def peeked(data: Any) -> tuple[Any, Any]:
         except UncollapseError:
             raise
         except Exception as error:  # somebody's loader may raise anything
-            raise BadInput(f"the data could not be read: {type(error).__name__}: {error}") from error
+            raise BadInput(f"the data could not be read: {reason(error)}") from error
     if not seen:
         raise BadInput("the data hold no batch; at least one is needed (a generator can be read only once)")
     return inputs_of(seen), chain(seen, once)
 
 
 def check_first(first: Any) -> None:
-    """Refuse examples without a dimension of their own.
+    """Refuse no examples, and examples without a dimension of their own.
 
     Raises:
-        ShapeError: for rows of single numbers.
+        ShapeError: for an empty table and for rows of single numbers.
     """
+    if isinstance(first, Tensor) and not len(first):
+        raise ShapeError("the data hold no example; at least two are needed")
     if isinstance(first, Tensor) and first.ndim < 2:
         raise ShapeError(
             f"data should be (N, *X) with at least one dimension per example, got {describe(first)}; write x[:, None] "
@@ -103,8 +106,7 @@ def tried(adapted: Adapted, first: Any) -> None:
         raise
     except Exception as error:  # somebody's network may raise anything
         raise ShapeError(
-            f"the encoder does not take {describe(x)}: {type(error).__name__}: {str(error) or 'no message'}; hand over "
-            "the data as in training"
+            f"the encoder does not take {describe(x)}: {reason(error)}; hand over the data as in training"
         ) from error
     if not torch.equal(given.nan_to_num(), x.nan_to_num()):
         raise BadInput(

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from uncollapse.codes import evaluation
 from uncollapse.diagnosis.rooms import rooms
-from uncollapse.diagnosis.subject import Evidence, Subject
-from uncollapse.errors import UncollapseError
+from uncollapse.diagnosis.subject import SHARE, Evidence, Subject
+from uncollapse.errors import UncollapseError, Unsupported
 from uncollapse.metrics.information import information_per_example
 from uncollapse.metrics.local import TAU
 
@@ -18,6 +18,7 @@ __all__ = ["images", "local_table"]
 
 POINTS = 2000  #: of the map
 PICTURES = 16
+DRAWS, FEWEST = 16, 4  #: samples behind a picture of a decoder without a mean
 
 
 def local_table(subject: Subject, evidence: Evidence) -> dict[str, Any] | None:
@@ -72,12 +73,23 @@ def images(subject: Subject) -> dict[str, Any] | None:
     return {name: packed((one.float() - low) / (high - low)) for name, one in named.items()}
 
 
-def decoded(subject: Subject, z: Tensor, draws: int = 16) -> Tensor:
-    """The mean of p(x|z), or the average of samples where the mean cannot be had."""
+def decoded(subject: Subject, z: Tensor) -> Tensor:
+    """The mean of p(x|z), or the average of a few samples where the mean cannot be had.
+
+    One sample would not do: what an autoregressive decoder draws looks like the data whatever z says.
+
+    Raises:
+        Unsupported: when so many samples, one pass of the decoder for every pixel, take too long.
+    """
     try:
         return subject.model.likelihood(z).mean
     except (NotImplementedError, UncollapseError):
-        return subject.model.likelihood(z.expand(draws, *z.shape)).sample().float().mean(0)
+        pass
+    passes = 2 * len(z) * subject.x[0].numel()
+    draws = int(min(DRAWS, SHARE * subject.budget.seconds / max(subject.pace * passes, 1e-12)))
+    if draws < FEWEST:
+        raise Unsupported("sampling the decoder part by part would take too long for pictures")
+    return subject.model.likelihood(z.expand(draws, *z.shape)).sample().float().mean(0)
 
 
 def packed(pictures: Tensor) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from torch.distributions import Distribution
 from uncollapse.adapters.base import Adapted
 from uncollapse.codes import Codes, batches_of, encode, private_stream
 from uncollapse.diagnosis.labels import about, classes
-from uncollapse.diagnosis.parting import Parts
+from uncollapse.diagnosis.parting import Parts, supplied
+from uncollapse.diagnosis.refusals import reason
 from uncollapse.errors import BadInput, ShapeError, UncollapseError, WorkFailed
 
 __all__ = ["Reading", "read"]
@@ -83,8 +84,8 @@ def encoded(adapted: Adapted, batches: Iterable[tuple[Tensor, Tensor | None]], s
         raise WorkFailed(f"memory ran out at a batch of shape {sieve.shape}; try a smaller batch_size=") from error
     except Exception as error:  # somebody's network may raise anything
         raise ShapeError(
-            f"the encoder failed at example {sieve.seen}, on a batch of shape {sieve.shape}: "
-            f"{type(error).__name__}: {str(error) or 'no message'}; hand over the data as in training"
+            f"the encoder failed at examples {sieve.before} to {sieve.seen - 1}, of shape {sieve.shape[1:]}: "
+            f"{reason(error)}; hand over the data as in training"
         ) from error
     if len(codes) != sieve.seen:
         raise ShapeError(
@@ -109,29 +110,18 @@ def plain(data: Any, adapted: Adapted, parts: Parts) -> Any:
     """The data as `batches_of` takes them: an adapter's own kind is prepared, batches become pairs (x, labels)."""
     if adapted.prepare is not None:
         prepare = adapted.prepare
-        return (prepare(batch) for batch in supplied(data)) if in_batches(data) else prepare(data)
-    if isinstance(data, Mapping):
-        x, y = parts(data)
+        if in_batches(data):
+            return (prepare(batch) for batch in supplied(data))
+        x, y = prepare(data)
         return x if y is None else (x, y)
+    if isinstance(data, Mapping):
+        inputs, known = parts(data)
+        return inputs if known is None else (inputs, known)
     if not in_batches(data):
         if isinstance(data, Tensor | np.ndarray):
             parts.look(data)
         return data
     return (pair for pair in map(parts, supplied(data)) if len(pair[0]))
-
-
-def supplied(data: Iterable[Any]) -> Iterator[Any]:
-    """The same batches; a loader that fails says after how many."""
-    count = 0
-    try:
-        for batch in data:
-            yield batch
-            count += 1
-    except UncollapseError:
-        raise
-    except Exception as error:  # somebody's loader may raise anything
-        reason = f"{type(error).__name__}: {error}"
-        raise WorkFailed(f"the data could not be read after {count} batches: {reason}") from error
 
 
 def in_batches(data: Any) -> bool:
@@ -156,6 +146,11 @@ class Sieve:
         self.remarks: list[str] = []
         self.shape: tuple[int, ...] = ()
         self.broken: list[int] = []
+
+    @property
+    def before(self) -> int:
+        """Examples before the latest batch."""
+        return self.seen - (self.shape[0] if self.shape else 0)
 
     def watch(self, batches: Iterable[tuple[Tensor, Tensor | None]]) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The same batches."""

@@ -26,7 +26,9 @@ class Refined:
     Attributes:
         gain: (M,), rise of the evidence lower bound, nats.
         mean, scale: (M, D), the refined posteriors.
-        used: mean nats that log p(x|z) loses when the refined codes are shuffled between the examples.
+        told, used: mean nats that log p(x|z) loses when the encoder's codes, and the refined ones, are shuffled between
+            the examples.
+        error: standard error of their difference, nats.
         before, distortion: mean of -log p(x|z) at samples of the encoder's and of the refined posteriors, nats.
         spread: (D,), variance over the examples of the refined means.
     """
@@ -34,18 +36,22 @@ class Refined:
     gain: Tensor
     mean: Tensor
     scale: Tensor
+    told: float
     used: float
+    error: float
     before: float
     distortion: float
     spread: Tensor
 
 
-def refine(model: Model, x: Tensor, steps: int, width: Tensor, seed: int = 0, lr: float = 0.2) -> Refined:
+def refine(
+    model: Model, x: Tensor, steps: int, width: Tensor, seed: int = 0, lr: float = 0.2, weight: float = 1.0
+) -> Refined:
     r"""Take gradient steps on the mean and the log scale of every example's own posterior.
 
-    $\max_{\mu_i, \sigma_i} \mathbb E_{\mathcal N(\mu_i, \sigma_i^2)}[\log p(x_i|z)] - \mathrm{KL}(q_i\|p)$ by Adam from
-    the encoder's answer, with fresh noise at every step; start and end are compared on common noise, and an example
-    that got worse keeps its start.
+    $\max_{\mu_i, \sigma_i} \mathbb E_{\mathcal N(\mu_i, \sigma_i^2)}[\log p(x_i|z)] - \beta\,\mathrm{KL}(q_i\|p)$ by
+    Adam from the encoder's answer, with fresh noise at every step; start and end are compared on common noise, and an
+    example that got worse keeps its start.
 
     Arguments:
         model: with diagonal Gaussian posteriors and a decoder that has gradients.
@@ -54,6 +60,7 @@ def refine(model: Model, x: Tensor, steps: int, width: Tensor, seed: int = 0, lr
         width: (D,), the size of a step in every latent, in units of z.
         seed: of the noise.
         lr: of Adam, times `width`.
+        weight: of the KL, beta.
 
     Raises:
         Unsupported: when the posteriors are of another family.
@@ -71,7 +78,7 @@ def refine(model: Model, x: Tensor, steps: int, width: Tensor, seed: int = 0, lr
         for _ in range(steps):
             noise = torch.randn(start_mean.shape, generator=generator).to(start_mean)
             mean, scale = start_mean + width * offset, start_scale * stretch.exp()
-            loss = -bound(model, x, mean, scale, noise[None]).sum()
+            loss = -bound(model, x, mean, scale, noise[None], weight).sum()
             if not loss.isfinite():
                 break
             offset.grad, stretch.grad = torch.autograd.grad(loss, [offset, stretch])
@@ -79,10 +86,10 @@ def refine(model: Model, x: Tensor, steps: int, width: Tensor, seed: int = 0, lr
             fade.step()
         with torch.no_grad():
             return compared(model, x, (start_mean, start_scale), (start_mean + width * offset,
-                            start_scale * stretch.exp()), generator)  # fmt: skip
+                            start_scale * stretch.exp()), generator, weight)  # fmt: skip
 
 
-def bound(model: Model, x: Tensor, mean: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
+def bound(model: Model, x: Tensor, mean: Tensor, scale: Tensor, noise: Tensor, weight: float = 1.0) -> Tensor:
     """Evidence lower bound (M,) of Gaussian posteriors at noise (K, M, D), nats."""
     z = mean + scale * noise
     prior = model.prior()
@@ -93,25 +100,35 @@ def bound(model: Model, x: Tensor, mean: Tensor, scale: Tensor, noise: Tensor) -
     else:
         log_q: Tensor = Normal(mean, scale, validate_args=False).log_prob(z).sum(-1)  # type: ignore[no-untyped-call]
         kl = (log_q - prior.log_prob(z)).mean(0)
-    elbo: Tensor = log_px - kl
+    elbo: Tensor = log_px - weight * kl
     return elbo
 
 
 def compared(
-    model: Model, x: Tensor, start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor], generator: torch.Generator
+    model: Model,
+    x: Tensor,
+    start: tuple[Tensor, Tensor],
+    end: tuple[Tensor, Tensor],
+    generator: torch.Generator,
+    weight: float,
 ) -> Refined:
     """Start against end on common noise, and what the refined codes are worth to the decoder."""
     noise = torch.randn((DRAWS, *start[0].shape), generator=generator).to(start[0])
-    before = torch.stack([bound(model, x, *start, one[None]) for one in noise]).mean(0)
-    after = torch.stack([bound(model, x, *end, one[None]) for one in noise]).mean(0)
+    before = torch.stack([bound(model, x, *start, one[None], weight) for one in noise]).mean(0)
+    after = torch.stack([bound(model, x, *end, one[None], weight) for one in noise]).mean(0)
     better = (after > before) & after.isfinite()
     mean, scale = (torch.where(better[:, None], new, old) for new, old in zip(end, start, strict=True))
     z = mean + scale * noise[0]
-    codes = torch.stack([start[0] + start[1] * noise[0], z, z.roll(1, 0)])
-    first, right, wrong = model.likelihood(codes).log_prob(x).double().mean(1).tolist()
+    z_start = start[0] + start[1] * noise[0]
+    far = max(len(z) // 2, 1)  # neighbours may be of one class, or nearly the same
+    codes = torch.stack([z_start, z_start.roll(far, 0), z, z.roll(far, 0)])
+    values = model.likelihood(codes).log_prob(x).double().cpu()
+    first, mixed, right, wrong = values.mean(1).tolist()
+    error = float((values[2] - values[3] - values[0] + values[1]).std() / len(z) ** 0.5)
     gain = torch.where(better, after - before, torch.zeros_like(before)).double().cpu()
     return Refined(
-        gain, mean.cpu(), scale.cpu(), right - wrong, -first, -right, mean.double().var(0).cpu()
+        gain, mean.cpu(), scale.cpu(), first - mixed, right - wrong, error, -first, -right,
+        mean.double().var(0).cpu(),
     )  # fmt: skip
 
 

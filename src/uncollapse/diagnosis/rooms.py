@@ -1,5 +1,12 @@
 """What the decoder could tell apart at single inputs, computed once for all who ask."""
 
+from typing import Any
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from uncollapse.codes import Codes
+from uncollapse.diagnosis.refusals import reason
 from uncollapse.diagnosis.subject import Subject
 from uncollapse.metrics import LocalCollapse, local_collapse
 
@@ -19,10 +26,42 @@ def measured(subject: Subject) -> LocalCollapse | str:
     count = subject.afford(subject.budget.spectra, 3 * subject.codes.latent)
     if not subject.adapted.decodes or count < 2:
         return "A decoder and at least two inputs are needed."
+    if "broken decoder" in subject.memory:
+        return "The decoder gives NaN or infinite log p(x|z)."
     try:
-        return local_collapse(
-            subject.model, subject.codes, subject.rows[:count], subject.some(count), seed=subject.seed
-        )
+        model, codes = standardised(subject)
+        return local_collapse(model, codes, subject.rows[:count], subject.some(count), seed=subject.seed)
     except Exception as error:  # somebody's decoder may raise anything
-        said = str(error) or type(error).__name__
-        return f"The decoder's local spectrum could not be computed: {said.splitlines()[0]}."
+        return f"The decoder's local spectrum could not be computed: {reason(error)}."
+
+
+def standardised(subject: Subject) -> tuple[Any, Codes]:
+    """The model and its codes in the coordinates in which the prior has mean 0 and variance 1; as they are if it has.
+
+    What a decoder could tell apart is held against the width of the prior, not against the unit of z.
+    """
+    codes = subject.codes
+    try:
+        prior = subject.model.prior()
+        middle, width = (one.detach().reshape(-1, codes.latent)[0] for one in (prior.mean, prior.stddev))
+    except (NotImplementedError, RuntimeError):
+        return subject.model, codes
+    usual = bool((middle == 0).all()) and bool((width == 1).all())
+    if usual or codes.posteriors or codes.scale is None or not bool((width > 0).all() and width.isfinite().all()):
+        return subject.model, codes
+    at, by = middle.cpu().double(), width.cpu().double()
+    moved = Codes((codes.mean.double() - at) / by, codes.scale.double() / by, (codes.sample - at) / by, codes.kl)
+    return Standardised(subject.model, middle, width), moved
+
+
+class Standardised(nn.Module):
+    """A model whose codes are counted from the prior's mean, in standard deviations of the prior."""
+
+    def __init__(self, model: Any, middle: Tensor, width: Tensor) -> None:
+        super().__init__()
+        self.model, self.middle, self.width = model, middle, width
+
+    def likelihood(self, z: Tensor) -> Distribution:
+        """That of the model at the same place."""
+        found: Distribution = self.model.likelihood(self.middle.to(z) + self.width.to(z) * z)
+        return found

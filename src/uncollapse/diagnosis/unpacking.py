@@ -1,6 +1,6 @@
 """What people hand over as data, as something that can be read in batches: a table, a loader, an iterator."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ def unpacked(data: Any, labels: Any, batch_size: int) -> tuple[Any, Any]:
         return x, y if labels is None else labels
     if hasattr(data, "to_numpy") or (hasattr(data, "__array__") and not hasattr(data, "__next__")):
         return table(data.to_numpy() if hasattr(data, "to_numpy") else np.asarray(data)), labels
+    if not isinstance(data, Iterable) and not hasattr(data, "__getitem__"):
+        raise BadInput(f"expected data ({ACCEPTED}), got a {type(data).__name__}")
     return data, labels
 
 
@@ -71,12 +73,13 @@ def table(data: Any) -> Any:
     if isinstance(data, np.ndarray):
         if data.dtype.kind not in "buif":
             raise BadInput(f"expected data of real numbers, got an array of {data.dtype}; convert it first")
-        return data
+        return data if data.ndim else data[None]
     if data.is_complex():
         raise BadInput("expected data of real numbers, got complex ones; pass torch.view_as_real(x), or abs()")
     if data.device.type == "meta":
         raise BadInput("the data are on the meta device, which holds shapes and no numbers; pass real data")
-    return data.to_dense() if data.layout != torch.strided else data
+    data = data.to_dense() if data.layout != torch.strided else data
+    return data if data.ndim else data[None]
 
 
 def loader(data: Any, batch_size: int) -> Iterator[Any]:

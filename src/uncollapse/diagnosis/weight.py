@@ -20,8 +20,9 @@ from uncollapse.errors import BadInput
 __all__ = ["EffectiveBeta", "effective_beta", "family", "fixed_variance"]
 
 FOLLOWS = 0.98  #: cosine from which a gradient counts as a multiple of another
+AKIN = 0.5**0.5  #: cosine up to which more of a gradient lies off the KL's than along it, and no weight can be named
 SIZES = (37, 41, 43, 31, 29, 23)  #: of the batch: one that is no other size of the model, so that averages can be told
-UNKNOWN = "cannot be told without the loss, the declared weight or a trained model that uses its latents"
+UNKNOWN = "the weight of the KL cannot be read off this model alone"
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def read(found: Slopes, x: Tensor, latent: int, px: Distribution | None) -> Effe
     kl, near, count = found.far, found.near, len(x)
     floored = kl.cosine >= FOLLOWS and near.weight + 3 * (near.error + kl.error) < 0.9 * kl.weight
     known = best.cosine >= FOLLOWS and best.weight > 0
-    beta = kl.weight / best.weight if known and kl.cosine >= 0 else None
+    beta = kl.weight / best.weight if known and (kl.cosine == 0 or kl.cosine > AKIN) else None
     noisy = name == "gaussian" and beta is not None
     return EffectiveBeta(
         beta, words(found, best, (count, x[0].numel(), latent), name, floored), "loss", name if known else None,
@@ -140,10 +141,13 @@ def words(found: Slopes, best: Match, sizes: tuple[int, int, int], name: str, fl
     """The likely reason, with what does not follow the KL or any likelihood."""
     kl = found.far
     if best.cosine < FOLLOWS or best.weight <= 0:
-        return "the loss follows no likelihood that is known"
-    if kl.cosine < 0:
+        return (
+            "the loss follows no likelihood that is known: look whether it is NaN or detached, and whether its "
+            "arguments come as (x_hat, x, mean, log_variance)"
+        )
+    if kl.cosine < -AKIN:
         return "the loss rewards a larger KL here (a capacity that is not yet met)"
-    if 0 < kl.cosine < FOLLOWS:
+    if kl.cosine != 0 and kl.cosine < FOLLOWS:
         return f"the loss charges for the latents, but not by their KL (cosine {kl.cosine:.2f})"
     tail = "; a small KL is charged less (free bits or a capacity)" if floored else ""
     return reading(kl, best, *sizes, name) + tail

@@ -9,7 +9,7 @@ from torch import Tensor
 from uncollapse.codes import Codes
 from uncollapse.errors import BadInput
 from uncollapse.metrics.estimate import Estimate, mean_estimate
-from uncollapse.metrics.information import Bracket, mutual_information, part_of
+from uncollapse.metrics.information import BIASED, Bracket, mutual_information, part_of
 from uncollapse.metrics.marginals import log_shares
 from uncollapse.metrics.ratios import query_rows
 
@@ -83,6 +83,28 @@ class KL(Estimate):
         queries, values = self.table
         found = mean_estimate((self.codes.kl[queries].double() - values).sum(1), "nats")
         return Estimate(float(self.mismatch_per_dim.sum()), found.se, found.n, "nats")
+
+    @cached_property
+    def separation(self) -> float:
+        """What the KL surely spends on distance from the prior, nats: `mismatch`, without what N examples cannot show.
+
+        Information near log N is too low, and the mismatch that is left of the KL too large by as much: there the
+        moments' upper bound stands for the information.
+        """
+        if not self.factorises:
+            full = self.bracket.ceiling - self.bracket.lower < BIASED
+            return float(self) - float(self.bracket.upper if full else self.bracket.lower)
+        near = self.information_per_dim.gt(math.log(len(self.codes)) - BIASED)
+        return float(torch.where(near, self.per_dim - self.most_per_dim, self.mismatch_per_dim).sum())
+
+    @property
+    def most_per_dim(self) -> Tensor:
+        """An upper bound of I(x;z_j), (D,) nats: from the moments of the latent, or its KL for other families."""
+        if self.codes.scale is None:
+            return self.per_dim
+        mean, scale = self.codes.mean.double(), self.codes.scale.double()
+        width = mean.var(0, unbiased=False) + scale.square().mean(0)
+        return (0.5 * width.log() - scale.log().mean(0)).minimum(self.per_dim)
 
     @cached_property
     def bracket(self) -> Bracket:

@@ -32,6 +32,7 @@ class LocalCollapse:
         information_se: (M,) its standard error over the draws, nats; NaN for one draw.
         epsilon: (M,) epsilon(x), nats: what a Laplace posterior would hold.
         spectrum: (M, D) eigenvalues behind epsilon, largest first.
+        everywhere: (D,) eigenvalues of the mean over the inputs: 0 along a direction that is flat at all of them.
         kl_mask, information_mask: (M,), which inputs are collapsed by either rule.
         tau, floor: what they were held against.
     """
@@ -44,6 +45,7 @@ class LocalCollapse:
     information_se: Tensor
     epsilon: Tensor
     spectrum: Tensor
+    everywhere: Tensor
     kl_mask: Tensor
     information_mask: Tensor
     tau: float
@@ -117,8 +119,8 @@ def local_collapse(
     by_information = information <= (tau * epsilon.clamp(max=math.log(len(codes)))).clamp(min=floor)
     shares = [share(mask, epsilon, spectrum.flags) for mask in (by_kl, by_information)]
     return LocalCollapse(
-        shares[0], shares[1], rows, rate, information, spread, epsilon, spectrum.eigenvalues, by_kl, by_information,
-        tau, floor,
+        shares[0], shares[1], rows, rate, information, spread, epsilon, spectrum.eigenvalues, spectrum.everywhere,
+        by_kl, by_information, tau, floor,
     )  # fmt: skip
 
 

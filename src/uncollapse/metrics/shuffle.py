@@ -53,7 +53,10 @@ def gap(model: Model, data: Any, other: Tensor, seed: int, batch_size: int, user
             pair = torch.stack([tabulate(q, start, seed)[2], other[start : start + len(x)]])
             px = model.likelihood(pair.to(x.device, q.mean.dtype))
             if px.event_shape != x.shape[1:]:
-                raise ShapeError(f"the decoder describes {tuple(px.event_shape)}, but x is {tuple(x.shape[1:])}")
+                raise ShapeError(
+                    f"the decoder describes observations of shape {tuple(px.event_shape)}, but x has "
+                    f"{tuple(x.shape[1:])}; wrap a distribution of single numbers in Independent, or reshape its output"
+                )
             right, wrong = px.log_prob(x).double().cpu()
             gaps.append(right - wrong)
             start += len(x)

@@ -23,10 +23,13 @@ class Spectrum(NamedTuple):
 
     Attributes:
         eigenvalues: (M, D), largest first, in float64 on the CPU; NaN for an example with a derivative that is.
+        everywhere: (D,), largest first, of the mean of the matrices over the M places: 0 along a direction that is
+            flat at all of them.
         flags: "sampled" where the Fisher information was estimated from samples of x.
     """
 
     eigenvalues: Tensor
+    everywhere: Tensor
     flags: tuple[str, ...] = ()
 
     @property
@@ -53,8 +56,9 @@ class Spectrum(NamedTuple):
             if family is not None:
                 found = grams(model, z, x, rows, parameters_of, partial(weighed, family))
                 if found is not None:
-                    return cls(eigenvalues(found))
-            return cls(eigenvalues(scores(model, z, rows, draws, type(core(px)).__name__)), (SAMPLED,))
+                    return cls(eigenvalues(found), pooled(found))
+            found = scores(model, z, rows, draws, type(core(px)).__name__)
+            return cls(eigenvalues(found), pooled(found), (SAMPLED,))
 
 
 def local_spectrum(
@@ -200,3 +204,12 @@ def eigenvalues(grams: Tensor) -> Tensor:
     good = grams.isfinite().flatten(1).all(1)
     found = torch.linalg.eigvalsh(torch.where(good[:, None, None], grams, 0.0)).flip(1).clamp(min=0)
     return torch.where(good[:, None], found, torch.nan)
+
+
+def pooled(grams: Tensor) -> Tensor:
+    """Eigenvalues (D,) of the mean of the finite ones among symmetric matrices (M, D, D), largest first; else NaN."""
+    good = grams[grams.isfinite().flatten(1).all(1)]
+    if not len(good):
+        return torch.full(grams.shape[-1:], torch.nan, dtype=grams.dtype)
+    found: Tensor = torch.linalg.eigvalsh(good.mean(0)).flip(0).clamp(min=0)
+    return found

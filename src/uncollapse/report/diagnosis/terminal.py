@@ -140,6 +140,8 @@ def _advice(advice: Mapping[str, str]) -> "list[RenderableType]":
 def _outcome(result: Mapping[str, Any]) -> "Text":
     from rich.text import Text
 
-    states = [test["state"] for test in facts.tests(result)]
+    tests = list(facts.tests(result))
+    states = [test["state"] for test in tests]
     said = ", ".join(f"{states.count(state)} {state}" for state in ("found", "clear", "untested") if state in states)
-    return Text(f"Tests of causes: {said}.", style="dim")
+    missing = [f"\n– {test['cause']}: {test['sentence']}" for test in tests if test["state"] == "untested"]
+    return Text(f"Tests of causes: {said}.{''.join(missing)}", style="dim")
