@@ -7,6 +7,7 @@ from torch import nn
 from uncollapse import VAE, Codes, Objective, draw
 from uncollapse.adapters.base import Adapted
 from uncollapse.diagnosis.objective_causes import (
+    follows,
     noise_too_large,
     too_many_latents,
     weight_too_large,
@@ -164,24 +165,37 @@ def test_a_direction_worth_less_than_carrying_counts_as_lost_to_the_weight():
 class OwnVariance(nn.Module):
     """A linear decoder with a variance of its own for every pixel, learned or not."""
 
-    def __init__(self, model, learns):
+    def __init__(self, model, variance, learns):
         super().__init__()
-        self.inside, self.log_variance = model, nn.Parameter(torch.full((20,), 3.0).log(), requires_grad=learns)
+        self.inside, self.log_variance = model, nn.Parameter(variance.log(), requires_grad=learns)
 
     def forward(self, z):
         mean = self.inside.likelihood(z).mean
         return mean, self.log_variance.expand_as(mean)
 
 
-@pytest.mark.parametrize(("learns", "state"), [(True, "clear"), (False, "found")])
-def test_a_learned_variance_is_no_choice_of_noise(learns, state):
+def collapsed(variance, learns):
+    """A collapsed model, its data, of which everything is left over, and a variance of the decoder."""
     x = gaussian()
-    inside = linear(x, 4, 3.0)
+    inside = linear(x, 4, 20.0)
     for weight in inside.parameters():
         weight.requires_grad_(False)
-    model = VAE(nn.Linear(20, 8), OwnVariance(inside, learns), latent=4, read_x=reader)
+    model = VAE(nn.Linear(20, 8), OwnVariance(inside, torch.full((20,), variance), learns), latent=4, read_x=reader)
     model.posterior = inside.posterior
-    assert noise_too_large(*case(model, x, weight=1.0)).state == state
+    return case(model, x, weight=1.0)
+
+
+@pytest.mark.parametrize(
+    ("variance", "learns", "expected"), [(1.1, True, True), (2.0, True, True), (20.0, True, False), (1.1, False, False)]
+)
+def test_a_learned_variance_near_its_residuals_follows_them(variance, learns, expected):
+    """The data have 1.12 a pixel."""
+    assert follows(collapsed(variance, learns)[0]) is expected
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_variance_that_a_floor_holds_up_is_a_cause_though_it_is_learned(learns):
+    assert noise_too_large(*collapsed(20.0, learns)).state == "found"
 
 
 def reader(raw):

@@ -77,4 +77,4 @@ def attempted(cause: str, test: Test, subject: Subject, evidence: Evidence) -> F
 def ranked(findings: Sequence[Finding]) -> list[Finding]:
     """Found first, upstream causes ahead; then what is clear; then what could not be tested."""
     states = ("found", "clear", "untested")
-    return sorted(findings, key=lambda one: (states.index(one.state), *one.place))
+    return sorted(findings, key=lambda one: (states.index(one.state), one.place))

@@ -9,6 +9,7 @@ from uncollapse.errors import BadInput
 
 __all__ = ["CAUSES", "Finding", "clear", "found", "untested"]
 
+LAST = "non-identifiable directions"  #: what follows from all others
 STATES = ("found", "clear", "untested")
 
 #: Every cause that a test may name, upstream first: of two that are found, the earlier one explains the later one.
@@ -46,7 +47,7 @@ class Finding:
         sentence: what was seen, with its numbers; for "untested", what would be needed.
         strength: 0 to 1, how much of what is wrong this explains.
         numbers: plain values by name.
-        late: whether it may itself be explained by any other cause that is found, and stands behind those.
+        late: whether any other cause that is found may explain it, but for flat directions, which follow from it.
     """
 
     cause: str
@@ -64,9 +65,9 @@ class Finding:
             )
 
     @property
-    def place(self) -> tuple[bool, int]:
+    def place(self) -> float:
         """Where it stands in the list: upstream causes first."""
-        return self.late, CAUSES.index(self.cause)
+        return CAUSES.index(LAST) - 0.5 if self.late else CAUSES.index(self.cause)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; a number that is not finite becomes null."""

@@ -209,17 +209,21 @@ def noise_too_large(subject: Subject, evidence: Evidence) -> Finding:
     drowned = spectrum.noise > DROWNED * best and alive < fair
     if not drowned or one.dead == 0 or one.carrying >= fair or not one.explains(alive):
         return clear(cause, f"{said}; {one.carrying} do.", **more)
-    if learned(subject):
+    if follows(subject):
         return clear(cause, f"{said}; the variance is learned, and follows what the code leaves.", **more)
     strength = min(fair - alive, one.dead) / one.dead
     return found(cause, f"{said}. With a variance of {best:.3g} there would be room for {fair}.", strength, **more)
 
 
-def learned(subject: Subject) -> bool:
-    """Whether the variance of a Gaussian likelihood hangs on weights: then it is what the residuals made it."""
+def follows(subject: Subject) -> bool:
+    """Whether a Gaussian likelihood's variance is learned and near that of its residuals, not held up by a floor."""
+    count = min(len(subject.x), 256)
     with evaluation(subject.module, subject.seed), torch.enable_grad():
-        base = base_of(subject.model.likelihood(subject.z[:2].detach()))
-    return isinstance(base, Normal) and base.scale.requires_grad
+        base = base_of(subject.model.likelihood(subject.z[:count].detach()))
+    if not isinstance(base, Normal) or not base.scale.requires_grad:
+        return False
+    residuals = ((subject.x[:count] - base.loc) / base.scale).detach().double().square()
+    return float(residuals.mean()) > 1 / DROWNED
 
 
 def too_many_latents(subject: Subject, evidence: Evidence) -> Finding:
