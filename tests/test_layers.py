@@ -8,7 +8,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "uncollapse"
 
 FLOORS = [
-    {"errors", "functional"},
+    {"errors", "functional", "plain"},
     {"augment", "distributions", "schedules", "vonmises"},
     {"draw", "data"},
     {"codes", "nets", "remedies", "wrappers"},

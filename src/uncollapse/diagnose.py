@@ -1,6 +1,5 @@
 """`diagnose`: hand over a trained model and data, be told whether it collapsed, where, why, and what to do."""
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from uncollapse.diagnosis.guarding import as_it_was
 from uncollapse.diagnosis.latents import LatentRow
 from uncollapse.diagnosis.subject import Evidence, Subject
 from uncollapse.objective import Objective
+from uncollapse.plain import finite_only
 from uncollapse.progress import Report, shown
 from uncollapse.verdict import Verdict
 
@@ -204,14 +204,3 @@ def spoken(subject: Subject, advice: list[Advice]) -> list[str]:
         "The advice speaks of model = uncollapse.VAE(encoder, decoder, latent=D) round your two networks; an Objective "
         "goes to uncollapse.fit, or its remedies into your own loop in three lines (docs/how-to/own-loop.md)."
     ]
-
-
-def finite_only(value: Any) -> Any:
-    """The value with every number that is not finite as None, as JSON wants it."""
-    if isinstance(value, dict):
-        return {key: finite_only(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite_only(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return value

@@ -1,7 +1,5 @@
 """What the page draws: a map of the codes, per-input numbers, and what the decoder makes of right and wrong codes."""
 
-import base64
-import zlib
 from typing import Any
 
 import torch
@@ -13,6 +11,7 @@ from uncollapse.diagnosis.subject import SHARE, Evidence, Subject
 from uncollapse.errors import UncollapseError, Unsupported
 from uncollapse.metrics.information import information_per_example
 from uncollapse.metrics.local import TAU
+from uncollapse.plain import packed
 
 __all__ = ["images", "local_table"]
 
@@ -90,10 +89,3 @@ def decoded(subject: Subject, z: Tensor) -> Tensor:
     if draws < FEWEST:
         raise Unsupported("sampling the decoder part by part would take too long for pictures")
     return subject.model.likelihood(z.expand(draws, *z.shape)).sample().float().mean(0)
-
-
-def packed(pictures: Tensor) -> dict[str, Any]:
-    """Images in [0, 1] as base64 of compressed bytes."""
-    values = (pictures.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu().contiguous()
-    data = base64.b64encode(zlib.compress(values.numpy().tobytes(), 9)).decode()
-    return {"shape": list(values.shape), "data": data}

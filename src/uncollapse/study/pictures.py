@@ -1,7 +1,5 @@
 """Small pictures for the page: originals, reconstructions and samples of the prior, as compressed bytes."""
 
-import base64
-import zlib
 from typing import Any
 
 import torch
@@ -11,6 +9,7 @@ from uncollapse.codes import device_of, evaluation
 from uncollapse.data import DataSet
 from uncollapse.draw import VAE
 from uncollapse.errors import Unsupported
+from uncollapse.plain import packed
 
 __all__ = ["pictures", "prior_samples"]
 
@@ -46,10 +45,3 @@ def pictures(model: VAE, data: DataSet, generated: Tensor, count: int, seed: int
     x = data.test.tensor()[:count]
     kinds = {"originals": x, "reconstructions": reconstructions(model, x, seed), "samples": generated[:count]}
     return {name: packed(images) for name, images in kinds.items()}
-
-
-def packed(images: Tensor) -> dict[str, Any]:
-    """Images in [0, 1] as base64 of compressed bytes."""
-    values = (images.clamp(0, 1) * 255).round().to(torch.uint8).contiguous()
-    data = base64.b64encode(zlib.compress(values.numpy().tobytes(), 9)).decode()
-    return {"shape": list(values.shape), "data": data}

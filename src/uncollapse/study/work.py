@@ -1,6 +1,5 @@
 """One run from its description to its result file: build, train, measure, judge."""
 
-import math
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -22,6 +21,7 @@ from uncollapse.metrics import (
     shuffle_gap,
 )  # fmt: skip
 from uncollapse.objective import Objective
+from uncollapse.plain import finite_only
 from uncollapse.plan import derive
 from uncollapse.store import read_json, write_json
 from uncollapse.study.build import build, load_data
@@ -53,7 +53,7 @@ def execute(run: Run, folder: Path, data_dir: str | None = None, progress: Any =
     result = describe(run, folder.name, data, objective, trained)
     result.update(measure(run, model, data))
     result["seconds"] = {"fit": round(trained.seconds, 2), "measure": round(time.monotonic() - started, 2)}
-    write_json(folder / "result.json", plain(result))
+    write_json(folder / "result.json", finite_only(result))
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     (folder / "failed.json").unlink(missing_ok=True)
     return read_json(folder / "result.json")  # type: ignore[no-any-return]
@@ -146,14 +146,3 @@ def cited(model: Any, objective: Objective) -> list[Any]:
 def trained_batch(run: Run) -> int:
     """B of a run."""
     return run.settings().batch_size
-
-
-def plain(value: Any) -> Any:
-    """The value with every number that is not finite as None, as JSON wants it."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return value
