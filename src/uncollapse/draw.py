@@ -95,8 +95,9 @@ class VAE(nn.Module):
     def likelihood(self, z: Tensor) -> Distribution:
         """p(x|z): z (*L, D) gives batch L, event X. Leading dimensions are folded into one for the decoder."""
         codes = z.reshape(-1, z.shape[-1])
-        if z.is_floating_point():  # posteriors are float32 or better, also where the network is not
-            codes = codes.to(next((p.dtype for p in self.decoder.parameters() if p.is_floating_point()), z.dtype))
+        kind = next((p.dtype for p in self.decoder.parameters()), z.dtype)
+        if kind in (torch.float16, torch.bfloat16):  # posteriors are float32 or better, also where the network is not
+            codes = codes.to(kind)
         flat = self.read_x(called(self.decoder, codes, "decoder"))
         return flat if z.ndim == 2 else Folded(flat, Size(z.shape[:-1]))
 
