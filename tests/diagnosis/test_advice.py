@@ -19,12 +19,12 @@ def test_every_cause_has_advice():
 def test_advice_is_whole_its_page_exists_and_its_code_is_python(entry):
     assert set(entry) == {"title", "code", "why", "cost", "page"}
     assert entry["page"] is None or (ROOT / entry["page"]).is_file()
-    ast.parse(entry["code"].replace("$worth", "3"))
+    ast.parse(entry["code"].replace("$worth", "3").replace("$used", "3"))
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_names_of_this_package_in_the_code_exist(entry):
-    for node in ast.walk(ast.parse(entry["code"].replace("$worth", "3"))):
+    for node in ast.walk(ast.parse(entry["code"].replace("$worth", "3").replace("$used", "3"))):
         path = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
         if path.startswith("uncollapse."):
             here = uncollapse
@@ -47,3 +47,8 @@ def test_numbers_of_the_finding_are_filled_in():
 def test_a_collapse_without_a_cause_still_gets_advice_and_health_none():
     assert "loss=" in advise([], "collapsed")[0].code
     assert advise([], "healthy") == []
+
+
+def test_the_latents_that_a_decoder_uses_are_filled_in():
+    given = advise([found("non-identifiable directions", "a", flat=22.0, used=10.0)], "partial collapse")
+    assert given[0].code == "latent = 10"

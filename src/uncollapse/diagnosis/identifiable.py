@@ -25,6 +25,7 @@ def non_identifiable(subject: Subject, evidence: Evidence) -> Finding:
         "largest": float(local.everywhere.max()),
         "epsilon": typical,
     }
+    numbers["used"] = float(size - flat)
     said = f"At {places:,} codes the decoder's local spectrum leaves room for {typical:.2f} nats"
     if not flat:
         return clear(cause, f"{said}, and no direction of z is flat at all of them.", **numbers)
