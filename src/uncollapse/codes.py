@@ -85,12 +85,6 @@ class Codes:
             raise BadInput(f"{user} needs the variance of the posteriors, and a {name} has none") from error
         return self.mean.double(), spread, self.sample.double()
 
-    def log_densities(self, rows: slice) -> Tensor:
-        """log q(z_i|x_j) of the samples i in `rows` and all j, from the posteriors themselves, (R, N) in float64."""
-        z = self.sample[rows, None]
-        with torch.no_grad():
-            return torch.cat([q.log_prob(z.to(q.mean)).double().cpu() for q in self.posteriors], 1)
-
     def permuted(self, seed: int = 0) -> "Codes":
         """The same posteriors with the samples shuffled between the examples: a control with no information."""
         order = torch.randperm(len(self), generator=private_stream(seed, "permuted"))

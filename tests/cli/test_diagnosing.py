@@ -244,3 +244,14 @@ def test_data_of_every_kind_from_a_file(run, place):
     assert (
         json.loads(run("model.py:model", "--data", "model.py:dataset", "--limit", "30", "--json")[1])["data"]["n"] == 30
     )
+
+
+def test_ctrl_c_is_one_sentence_and_an_existing_page_is_kept(run, place, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["uncollapse.diagnose"], "enter", interrupted)  # the name is a function too
+    (place / "page.html").write_text("yesterday's")
+    code, _, err = run("model.py:make_model", "--data", "digits", "--out", "page.html")
+    assert (code, "nothing was written" in err) == (130, True)
+    assert (place / "page.html").read_text() == "yesterday's"

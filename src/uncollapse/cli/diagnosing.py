@@ -48,7 +48,7 @@ def diagnose_command(
     if weights is not None:
         load_weights(made, weights)
     x, labels = examples(data, data_dir, seed, limit)
-    with stoppable():
+    with stoppable("nothing was written; a smaller --limit is quicker"):
         found = diagnose(
             made, x, labels, loss=None if loss is None else value_of(file, loss, call=False), weight=weight,
             likelihood=likelihood, budget=budget, seed=seed, name=f"{maker} in {file.name}",

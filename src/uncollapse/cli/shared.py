@@ -36,12 +36,12 @@ StudyPath = Annotated[str, typer.Argument(help="A study.yaml, a folder that hold
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Turn Ctrl-C into one sentence."""
+def stoppable(left: str = "what is done is kept, run the same command to go on") -> Iterator[None]:
+    """Turn Ctrl-C into one sentence, which says what it leaves behind."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        raise Interrupted(str(interrupt) or "stopped; what is done is kept, run the same command to go on") from None
+        raise Interrupted(str(interrupt) or f"stopped; {left}") from None
 
 
 def cores() -> int:

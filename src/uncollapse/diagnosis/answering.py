@@ -7,7 +7,7 @@ from typing import Any
 from uncollapse.diagnosis.aggregate_causes import hidden_hole, local
 from uncollapse.diagnosis.classes import ClassRow, by_class
 from uncollapse.diagnosis.data_causes import non_finite
-from uncollapse.diagnosis.examining import attempted, examine, ranked
+from uncollapse.diagnosis.examining import TESTS, attempted, examine, ranked
 from uncollapse.diagnosis.finding import Finding
 from uncollapse.diagnosis.gathering import gather, likelihood_bound
 from uncollapse.diagnosis.judging import borderline, contradictions, sentence, settled
@@ -19,7 +19,7 @@ from uncollapse.verdict import Verdict
 
 __all__ = ["STEPS", "Answer", "Steps", "answer", "too_small"]
 
-STEPS = 28  #: of the bar: what is measured, and every test
+STEPS = len(TESTS) + 4  #: of the bar: reading, measuring, the tests, the likelihood bound, the map
 
 
 class Steps:
@@ -30,7 +30,7 @@ class Steps:
 
     def __call__(self, doing: str) -> None:
         """Say what is begun."""
-        self.done = min(self.done + 1, STEPS)
+        self.done += 1
         self.tell(self.done, STEPS, {"doing": doing})
 
 

@@ -10,7 +10,7 @@ from uncollapse.diagnosis.inference_causes import baseline
 from uncollapse.diagnosis.refusals import reason
 from uncollapse.diagnosis.subject import Evidence, Subject
 from uncollapse.metrics import Estimate
-from uncollapse.metrics.estimate import mean_estimate
+from uncollapse.metrics.estimate import known_error, mean_estimate
 
 __all__ = ["autoregressive", "factorises", "ignores"]
 
@@ -36,18 +36,13 @@ def ignores(subject: Subject, evidence: Evidence) -> Finding:
         f"prior's mean, {numbers['prior']:.2f} when it is drawn from the prior, and {numbers['perturb']:.2f} when it "
         "is moved by the prior's noise"
     )
-    if all(abs(effects[name]) < NOTHING + 2 * se(effects[name]) for name in CHANGES):
+    if all(abs(effects[name]) < NOTHING + 2 * known_error(effects[name]) for name in CHANGES):
         reach = float(effects["reach"])
         more = "the decoder ignores z" if reach < NOTHING else f"codes of the prior would move it by {reach:.2f} nats"
         if reach < NOTHING or evidence.verdict.word == "decoder ignores z":
             return found(cause, f"{said}: {more}.", reach=reach, **numbers)
         return clear(cause, f"{said}, although {more}: it could use a code, and gets none.", reach=reach, **numbers)
     return clear(cause, f"{said}.", **numbers)
-
-
-def se(one: Estimate) -> float:
-    """A standard error that can be added."""
-    return one.se if one.se == one.se else 0.0
 
 
 def reactions(subject: Subject) -> dict[str, Estimate]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from uncollapse.diagnosis.classes import by_class, empty_inputs
 from uncollapse.diagnosis.finding import Finding
 from uncollapse.diagnosis.subject import Evidence, Subject
-from uncollapse.metrics import Estimate
+from uncollapse.metrics.estimate import known_error
 from uncollapse.verdict import FAR_OFF, NOTHING, Verdict
 
 __all__ = ["borderline", "contradictions", "sentence", "settled"]
@@ -83,10 +83,10 @@ def what_part(subject: Subject, evidence: Evidence) -> str:
 def borderline(subject: Subject, evidence: Evidence) -> str | None:
     """What another sample of examples could turn, or None."""
     lower, gap = evidence.bracket.lower, evidence.gap
-    at_most = evidence.bracket.upper + 2 * one_error(evidence.bracket.upper)
-    if abs(lower - NOTHING) < 2 * one_error(lower) and at_most > NOTHING:
+    at_most = evidence.bracket.upper + 2 * known_error(evidence.bracket.upper)
+    if abs(lower - NOTHING) < 2 * known_error(lower) and at_most > NOTHING:
         return (
-            f"Borderline: the information of {float(lower):.2f} ± {one_error(lower):.2f} nats is at the limit of "
+            f"Borderline: the information of {float(lower):.2f} ± {known_error(lower):.2f} nats is at the limit of "
             f"{NOTHING} between collapsed and not."
         )
     near = evidence.kl.information_per_dim
@@ -108,11 +108,6 @@ def borderline(subject: Subject, evidence: Evidence) -> str | None:
             "from which on it is called a prior hole."
         )
     return None
-
-
-def one_error(one: Estimate) -> float:
-    """The standard error, or 0 where none is known."""
-    return one.se if math.isfinite(one.se) else 0.0
 
 
 def contradictions(subject: Subject, evidence: Evidence) -> list[str]:
@@ -152,7 +147,7 @@ def contradictions(subject: Subject, evidence: Evidence) -> list[str]:
             f"The code holds {lower:.1f} nats, but a wrong code costs the likelihood {float(evidence.gap):.2f}: the "
             "encoder writes what the decoder does not read."
         )
-    if rate + 3 * one_error(evidence.kl) + 0.05 < lower:
+    if rate + 3 * known_error(evidence.kl) + 0.05 < lower:
         said.append(
             f"The information ({lower:.2f} nats) is above the KL ({rate:.2f}), which cannot be: the prior given is not "
             "the one that the KL was taken to, or the posteriors are not those of the samples."

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import Distribution, Normal
 
 from uncollapse.codes import evaluation
 from uncollapse.diagnosis.eigenvalues import Spectrum, eigenvalue_rule
@@ -18,13 +18,22 @@ from uncollapse.errors import UncollapseError
 from uncollapse.objective import Objective
 from uncollapse.verdict import NOTHING
 
-__all__ = ["Limits", "charged", "limits", "noise_too_large", "too_many_latents", "weight_too_large", "weight_too_small"]
+__all__ = [
+    "Limits",
+    "charged",
+    "limits",
+    "noise_too_large",
+    "ruled",
+    "too_many_latents",
+    "weight_too_large",
+    "weight_too_small",
+]
 
 HEAVY, LIGHT = 1.5, 0.5  #: weights beyond which the KL is dear, and cheap
 DROWNED = 2.0  #: times the best noise, beyond which a decoder's noise is too large
 MOST = 0.5  #: share of the empty latents that a cause must account for
 PASSES = 24  #: of the decoder for one example, forth and back, behind an implied weight
-FAR_OFF = 1.0  #: nats of mismatch with the prior that matter
+ASTRAY = 1.0  #: nats of mismatch with the prior from which a light KL shows; a hole takes more
 BLIND = " Pass the loss (loss=), or its weight of the KL (weight=)."
 
 
@@ -116,19 +125,33 @@ def plain(objective: Objective) -> Callable[[Model, Tensor], Tensor]:
 
 
 def rule(subject: Subject, effective: EffectiveBeta) -> Spectrum | None:
-    """The eigenvalue rule for the likelihood that the loss follows, or else the model's own; beta 1 if unknown."""
-    if not subject.adapted.decodes or not subject.x.is_floating_point():
+    """The eigenvalue rule at the codes of the sample."""
+    if not subject.adapted.decodes:
         return None
-    beta = 1.0 if effective.beta is None else effective.beta
     try:
         with evaluation(subject.model, subject.seed):
             px = subject.model.likelihood(subject.z[:256])
-        if effective.source != "loss" or effective.likelihood not in ("bernoulli", "gaussian"):
-            return eigenvalue_rule(subject.x, px, beta)
-        if effective.likelihood == family(px) and not subject.adapted.assumed:
-            return eigenvalue_rule(subject.x, px, beta)
-        given = "bernoulli" if effective.likelihood == "bernoulli" else float(effective.variance or 1.0)
-        return eigenvalue_rule(subject.x, given, beta)
+    except (UncollapseError, RuntimeError, ValueError, NotImplementedError):
+        return None
+    return ruled(subject.x, px, effective, subject.adapted.assumed)
+
+
+def ruled(x: Tensor, px: Distribution, effective: EffectiveBeta, assumed: bool) -> Spectrum | None:
+    """The eigenvalue rule for the likelihood that the loss follows, or else for the model's own; None without a rule.
+
+    Arguments:
+        x: (M, *X), the data.
+        px: the model's likelihood.
+        effective: the weight of the KL; beta counts as 1 where it is not known.
+        assumed: whether px is a guess of an adapter.
+    """
+    if not x.is_floating_point():
+        return None
+    own = effective.source != "loss" or (effective.likelihood == family(px) and not assumed)
+    followed: dict[str | None, Any] = {"bernoulli": "bernoulli", "gaussian": float(effective.variance or 1.0)}
+    given = px if own else followed.get(effective.likelihood, px)
+    try:
+        return eigenvalue_rule(x, given, 1.0 if effective.beta is None else effective.beta)
     except (UncollapseError, RuntimeError, ValueError, NotImplementedError):
         return None
 
@@ -181,7 +204,7 @@ def weight_too_small(subject: Subject, evidence: Evidence) -> Finding:
     said = f"A nat of KL costs {beta:.3g} nats of log p(x|z) ({one.effective.reading})"
     share = off / max(float(evidence.kl), 1e-9)
     more = numbers(one) | {"mismatch": off, "mismatch_share": share}
-    if beta > LIGHT or off < FAR_OFF or share < 0.1:
+    if beta > LIGHT or off < ASTRAY or share < 0.1:
         return clear(cause, f"{said}; {off:.2f} nats lie between the codes and the prior.", **more)
     strength = min(1.0, share + (0.5 if beta < 0.01 else 0.0))
     return found(cause, f"{said}: too little to keep the codes on the prior, {off:.1f} nats away.", strength, **more)

@@ -30,7 +30,6 @@ class Refined:
             the examples.
         error: standard error of their difference, nats.
         before, distortion: mean of -log p(x|z) at samples of the encoder's and of the refined posteriors, nats.
-        spread: (D,), variance over the examples of the refined means.
     """
 
     gain: Tensor
@@ -41,7 +40,6 @@ class Refined:
     error: float
     before: float
     distortion: float
-    spread: Tensor
 
 
 def refine(
@@ -127,8 +125,7 @@ def compared(
     error = float((values[2] - values[3] - values[0] + values[1]).std() / len(z) ** 0.5)
     gain = torch.where(better, after - before, torch.zeros_like(before)).double().cpu()
     return Refined(
-        gain, mean.cpu(), scale.cpu(), first - mixed, right - wrong, error, -first, -right,
-        mean.double().var(0).cpu(),
+        gain, mean.cpu(), scale.cpu(), first - mixed, right - wrong, error, -first, -right
     )  # fmt: skip
 
 

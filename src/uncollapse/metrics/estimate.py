@@ -3,7 +3,7 @@
 import math
 from typing import Any, Self
 
-__all__ = ["Estimate", "mean_estimate"]
+__all__ = ["Estimate", "known_error", "mean_estimate"]
 
 
 class Estimate(float):
@@ -53,6 +53,16 @@ class Estimate(float):
         """Plain values for JSON; what is not a finite number becomes null."""
         value, se = (x if math.isfinite(x) else None for x in (float(self), self.se))
         return {"value": value, "se": se, "n": self.n, "unit": self.unit, "flags": list(self.flags)}
+
+
+def known_error(one: Estimate) -> float:
+    """The standard error, in the unit of the estimate; 0 where none is known, so that it can be added.
+
+    Example:
+        >>> known_error(Estimate(1.0, se=0.5)), known_error(Estimate(1.0))
+        (0.5, 0.0)
+    """
+    return one.se if math.isfinite(one.se) else 0.0
 
 
 def mean_estimate(values: Any, unit: str, flags: tuple[str, ...] = ()) -> Estimate:

@@ -10,9 +10,9 @@ from torch.optim import Optimizer
 
 from uncollapse.adapters import Adapted, adapt
 from uncollapse.codes import batches_of, evaluation
-from uncollapse.diagnosis.eigenvalues import Spectrum, eigenvalue_rule
+from uncollapse.diagnosis.objective_causes import ruled
 from uncollapse.diagnosis.slopes import positional, scalar
-from uncollapse.diagnosis.weight import EffectiveBeta, effective_beta, family
+from uncollapse.diagnosis.weight import EffectiveBeta, effective_beta
 from uncollapse.draw import draw
 from uncollapse.errors import BadInput, UncollapseError
 from uncollapse.preflight.outcome import Check, Preflight
@@ -51,6 +51,9 @@ def preflight(
         epochs: to say how long all of them take.
         seed: of everything random.
 
+    Returns:
+        A `Preflight`; it prints as a table of checks, each "ok", "STOP" or a remark, with the lines to change.
+
     Raises:
         BadInput: when the data hold fewer than two examples, or the loss takes other arguments.
 
@@ -72,7 +75,7 @@ def preflight(
     if given is None and weight is None:
         weight = 1.0
     effective = weigh(adapted, model, x, given, weight, seed)
-    spectrum = rule(x, px, effective, adapted)
+    spectrum = None if px is None else ruled(x, px, effective, adapted.assumed)
     latent = q.event_shape[-1]
     checks += [weighed(effective), latents(effective, spectrum, latent)]
     trial = tried(model, x[:256], batch, given, weight, optimizer, seed)
@@ -103,19 +106,6 @@ def weigh(adapted: Adapted, native: Any, x: Tensor, loss: Any, weight: float | N
         return effective_beta(adapted.model, x, loss, weight, native, seed, adapted.assumed)
     except (UncollapseError, RuntimeError, ValueError, NotImplementedError) as error:
         return EffectiveBeta(None, str(error).splitlines()[0], "unknown")
-
-
-def rule(x: Tensor, px: Any, effective: EffectiveBeta, adapted: Adapted) -> Spectrum | None:
-    """The eigenvalue rule for the likelihood that the loss follows, or else for the model's own."""
-    if px is None or not x.is_floating_point():
-        return None
-    own = effective.source != "loss" or (effective.likelihood == family(px) and not adapted.assumed)
-    named: dict[str, Any] = {"bernoulli": "bernoulli", "gaussian": effective.variance or 1.0}
-    try:
-        given = px if own else named.get(effective.likelihood or "", px)
-        return eigenvalue_rule(x, given, 1.0 if effective.beta is None else effective.beta)
-    except UncollapseError:
-        return None
 
 
 def tried(
