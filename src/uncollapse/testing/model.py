@@ -267,7 +267,7 @@ def belongs(bench: Bench) -> None:
     missed = [name for key, name in own.items() if key not in owners]
     expect(not missed, f"parts leaves out {', '.join(missed[:5])}")
     tied = shared(model)
-    twice = {own[key]: names for key, names in owners.items() if len(names) > 1 and key not in tied}
+    twice = {own[key]: owners[key] for key in own if len(owners[key]) > 1 and key not in tied}
     expect(not twice, f"parts lists {', '.join(f'{name!r} in {names}' for name, names in list(twice.items())[:3])}")
 
 
