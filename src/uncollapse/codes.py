@@ -266,7 +266,8 @@ def batches_of(data: Any, batch_size: int, model: Any) -> Iterator[tuple[Tensor,
         if not isinstance(batch, tuple | list) or not batch or not isinstance(batch[0], Tensor | np.ndarray):
             raise ShapeError(f"every batch should be a tensor or a pair (x, labels), got {describe(batch)}")
         y = batch[1] if len(batch) > 1 else None
-        x = as_values(batch[0]).to(device, kind, non_blocking=True)
+        ids = isinstance(batch[0], Tensor) and batch[0].dtype == torch.int64 and hasattr(data, "batches")
+        x = torch.as_tensor(batch[0]).to(device) if ids else as_values(batch[0]).to(device, kind, non_blocking=True)
         yield x, None if y is None else torch.as_tensor(y).cpu()
 
 

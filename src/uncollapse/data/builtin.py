@@ -5,10 +5,11 @@ import math
 import numpy as np
 
 from uncollapse.data.dataset import DataSet
+from uncollapse.data.source import Source
 from uncollapse.data.tensors import from_tensors
 from uncollapse.errors import BadInput
 
-__all__ = ["digits", "gaussian_mixture"]
+__all__ = ["SOURCES", "digits", "gaussian_mixture"]
 
 ALPAYDIN = "Alpaydin, Kaynak, 1998, Optical Recognition of Handwritten Digits, https://archive.ics.uci.edu/dataset/80"
 MENON = (
@@ -93,3 +94,26 @@ def gaussian_mixture(
         citation=MENON,
         licence="none needed",
     )
+
+
+SOURCES = (
+    Source(
+        name="digits",
+        what="handwritten digits in 17 grey levels; comes with scikit-learn",
+        shape=(1, 8, 8),
+        size=(1257, 180, 360),
+        load=digits,
+        citation=ALPAYDIN,
+        licence="CC BY 4.0",
+    ),
+    Source(
+        name="gaussian-mixture",
+        what="ten Gaussian balls in 16 dimensions; generated",
+        shape=(16,),
+        size=(162_000, 18_000, 20_000),
+        load=gaussian_mixture,
+        citation=MENON,
+        licence="none needed",
+        width=4,
+    ),
+)

@@ -1,24 +1,23 @@
 """Data sets by name or path, and the list of the names."""
 
 import inspect
-import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from uncollapse.data import builtin, mnist
 from uncollapse.data.arrays import read_file
-from uncollapse.data.builtin import ALPAYDIN, MENON, digits, gaussian_mixture
 from uncollapse.data.dataset import DataSet
-from uncollapse.data.mnist import EMNIST, FAMILY, Family
-from uncollapse.data.places import roots
+from uncollapse.data.source import Source
 from uncollapse.errors import BadInput
 
-__all__ = ["Entry", "catalogue", "load", "names"]
+__all__ = ["Entry", "about", "catalogue", "load", "names"]
 
-FILES = (".npy", ".npz")
+SOURCES: dict[str, Source] = {one.name: one for one in (*builtin.SOURCES, *mnist.SOURCES)}
+READERS: dict[str, Callable[..., DataSet]] = {".npy": read_file, ".npz": read_file}  #: files by their ending
 
 
 @dataclass(frozen=True)
@@ -47,32 +46,25 @@ class Entry:
     licence: str
 
 
-ABOUT: dict[str, tuple[str, tuple[int, ...], tuple[int, int, int], str, str]] = {
-    "digits": (
-        "handwritten digits in 17 grey levels; comes with scikit-learn",
-        (1, 8, 8), (1257, 180, 360), ALPAYDIN, "CC BY 4.0",
-    ),
-    "gaussian-mixture": (
-        "ten Gaussian balls in 16 dimensions; generated", (16,), (162_000, 18_000, 20_000), MENON, "none needed",
-    ),
-    "mnist": ("handwritten digits", (1, 28, 28), (50_000, 10_000, 10_000), "", ""),
-    "fashion-mnist": ("clothes", (1, 28, 28), (50_000, 10_000, 10_000), "", ""),
-    "kmnist": ("cursive Japanese syllables", (1, 28, 28), (50_000, 10_000, 10_000), "", ""),
-    "emnist": (
-        "handwritten digits and letters, 47 balanced classes (other variants by option)",
-        (1, 28, 28), (102_800, 10_000, 18_800), "", "",
-    ),
-}  # fmt: skip
-
-
 def names() -> list[str]:
     """Names that `load` knows.
 
     Example:
-        >>> names()
-        ['digits', 'gaussian-mixture', 'mnist', 'fashion-mnist', 'kmnist', 'emnist']
+        >>> names()[:3]
+        ['digits', 'gaussian-mixture', 'mnist']
     """
-    return list(ABOUT)
+    return list(SOURCES)
+
+
+def about(name: str) -> Source:
+    """What is known about one data set.
+
+    Raises:
+        BadInput: for an unknown name; the message has the nearest right one.
+    """
+    if name not in SOURCES:
+        raise BadInput(f"unknown data set {name!r}; {hint(name, names())}")
+    return SOURCES[name]
 
 
 def catalogue(data_dir: str | Path | None = None) -> list[Entry]:
@@ -85,27 +77,21 @@ def catalogue(data_dir: str | Path | None = None) -> list[Entry]:
         >>> [entry.name for entry in catalogue() if not entry.places]
         ['digits', 'gaussian-mixture']
     """
-    return [entry(name, data_dir) for name in names()]
+    return [entry(one, data_dir) for one in SOURCES.values()]
 
 
-def entry(name: str, data_dir: str | Path | None = None) -> Entry:
-    """What is known about one data set."""
-    what, shape, size, citation, licence = ABOUT[name]
-    family = FAMILY.get(name)
-    if family is not None:
-        citation, licence = family.citation, family.licence
-    places = () if family is None else tuple(root / family.folders[0] for root in roots(data_dir))
-    width = 1 if len(shape) == 3 else 4
+def entry(one: Source, data_dir: str | Path | None = None) -> Entry:
+    """One line of the catalogue."""
     return Entry(
-        name=name,
-        what=what,
-        shape=shape,
-        size=size,
-        nbytes=sum(size) * math.prod(shape) * width,
-        places=places,
-        present=family is None or family.find(data_dir) is not None,
-        citation=citation,
-        licence=licence,
+        name=one.name,
+        what=one.what,
+        shape=one.shape,
+        size=one.size,
+        nbytes=one.nbytes,
+        places=one.places(data_dir),
+        present=one.present(data_dir),
+        citation=one.citation,
+        licence=one.licence,
     )
 
 
@@ -119,7 +105,7 @@ def load(
     """A data set by its name or from a file.
 
     Arguments:
-        name: one of `names()`, or the path of a .npy or .npz file.
+        name: one of `names()`, or the path of a file or folder that a reader knows.
         seed: of the split and of the fixed draws.
         data_dir: folder that is searched first, then $UNCOLLAPSE_DATA and the user's cache.
         binarise: "dynamic", "fixed" or "none"; if None, dynamic for images with a name, none for the rest.
@@ -152,27 +138,16 @@ def load(
 def find(name: str | Path, options: dict[str, Any]) -> tuple[Callable[..., DataSet], dict[str, Any]]:
     """What makes the data set, and the options that are left for it."""
     key = str(name)
-    if key in {"digits", "gaussian-mixture"}:
-        return (digits if key == "digits" else gaussian_mixture), dict(options)
-    if key in FAMILY:
-        return variant(FAMILY[key], options)
+    if key == "emnist":
+        return mnist.variant(options)
+    if key in SOURCES:
+        return SOURCES[key].load, dict(options)
     path = Path(name).expanduser()
-    if path.suffix not in FILES:
-        raise BadInput(f"unknown data set {key!r}; {hint(key, names())}, or the path of a .npy or .npz file")
+    if path.suffix not in READERS:
+        raise BadInput(f"unknown data set {key!r}; {hint(key, names())}, or the path of a {' or '.join(READERS)} file")
     if not path.is_file():
         raise BadInput(f"there is no file {path}; check the path, or take one of {', '.join(names())}")
-    return partial(read_file, path), dict(options)
-
-
-def variant(family: Family, options: dict[str, Any]) -> tuple[Callable[..., DataSet], dict[str, Any]]:
-    """EMNIST comes in six variants with files of their own."""
-    rest = dict(options)
-    if family.variant and "variant" in rest:
-        chosen = str(rest.pop("variant"))
-        if chosen not in EMNIST:
-            raise BadInput(f"unknown variant {chosen!r} of EMNIST; {hint(chosen, EMNIST)}")
-        family = replace(family, name=f"emnist-{chosen}", variant=chosen, classes=EMNIST[chosen])
-    return family.load, rest
+    return partial(READERS[path.suffix], path), dict(options)
 
 
 def hint(wrong: str, right: Iterable[str]) -> str:

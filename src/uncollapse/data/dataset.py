@@ -10,7 +10,17 @@ import torch
 from uncollapse.data.part import BINARISE, Part
 from uncollapse.errors import BadInput, ShapeError
 
-__all__ = ["DataSet"]
+__all__ = ["LIKELIHOODS", "DataSet"]
+
+LIKELIHOODS = {
+    "bernoulli": "values in [0, 1]",
+    "gaussian": "any real numbers",
+    "tokens": "ids of a vocabulary, padded with 0",
+    "discretised-logistic": "values k/255 in [0, 1]",
+    "negative-binomial": "counts",
+    "multinomial": "counts",
+}
+"""Likelihoods by name, and the values that they describe."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,10 +30,11 @@ class DataSet:
     Arguments:
         name: what tables call it.
         train, valid, test: the parts.
-        likelihood: "bernoulli" or "gaussian".
+        likelihood: the one that suits the data, a key of `LIKELIHOODS`.
         scale: standard deviation of the Gaussian likelihood, in the units of the data.
         classes: names of the labels 0, 1, ...; empty where there are none.
         citation, licence, note: for people.
+        vocabulary: what the token ids 0, 1, ... stand for; empty where the data are not tokens.
 
     Raises:
         ShapeError: when the parts differ in shape.
@@ -46,10 +57,11 @@ class DataSet:
     citation: str = ""
     licence: str = ""
     note: str = ""
+    vocabulary: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.likelihood not in {"bernoulli", "gaussian"}:
-            raise BadInput(f'likelihood should be "bernoulli" or "gaussian", got {self.likelihood!r}')
+        if self.likelihood not in LIKELIHOODS:
+            raise BadInput(f"likelihood should be one of {', '.join(LIKELIHOODS)}, got {self.likelihood!r}")
         if not self.scale > 0:
             raise BadInput(f"scale should be a positive standard deviation, got {self.scale!r}")
         for name, part in self.parts.items():
@@ -75,7 +87,8 @@ class DataSet:
     @property
     def likelihood_setting(self) -> str | dict[str, float]:
         """The likelihood as `nets.build_vae` takes it."""
-        return self.likelihood if self.likelihood == "bernoulli" else {"gaussian": self.scale}
+        sized = {"gaussian": self.scale, "tokens": len(self.vocabulary)}
+        return {self.likelihood: sized[self.likelihood]} if self.likelihood in sized else self.likelihood
 
     @cached_property
     def fingerprint(self) -> str:
@@ -86,7 +99,8 @@ class DataSet:
         digest = hashlib.sha256(json.dumps([self.likelihood, float(self.scale)]).encode())
         for part in self.parts.values():
             seed = 0 if part.binarise == "none" else part.seed
-            settings = [list(part.x.shape), str(part.x.dtype), float(part.divisor), part.binarise, seed]
+            settings: list[object] = [list(part.x.shape), str(part.x.dtype), float(part.divisor), part.binarise, seed]
+            settings += [list(self.vocabulary)] if self.vocabulary else []
             digest.update(json.dumps(settings).encode())
             for stored in (part.x, part.y):
                 if stored is not None:
@@ -112,10 +126,17 @@ class DataSet:
 
     def _check_values(self, name: str, part: Part) -> None:
         low, high = part.range
-        if self.likelihood == "bernoulli" and (low < 0 or high > 1):
+        if self.likelihood == "tokens" and not (part.tokens and low >= 0 and high < len(self.vocabulary)):
             raise BadInput(
-                f"a Bernoulli likelihood needs values between 0 and 1, but {name} has {low:g} to {high:g}; "
-                'set divisor to the number that means full ink, or take likelihood="gaussian"'
+                f"tokens should be ids of the {len(self.vocabulary)} words of the vocabulary in a part with "
+                f"tokens=True, but {name} has {low:g} to {high:g}"
+            )
+        if self.likelihood in {"negative-binomial", "multinomial"} and low < 0:
+            raise BadInput(f"counts are whole numbers from 0, but {name} has {low:g}")
+        if self.likelihood in {"bernoulli", "discretised-logistic"} and (low < 0 or high > 1):
+            raise BadInput(
+                f"a {self.likelihood.capitalize()} likelihood needs values between 0 and 1, but {name} has {low:g} to "
+                f"{high:g}; set divisor to the number that means full ink, or take likelihood='gaussian'"
             )
         if self.classes and part.y is not None:
             first, last = int(part.y.min()), int(part.y.max())

@@ -1,17 +1,21 @@
 """MNIST and its kin, read from IDX files that the user has put in place."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from uncollapse.data.dataset import DataSet
 from uncollapse.data.idx import read_idx
 from uncollapse.data.places import find_file, find_folder, roots
+from uncollapse.data.source import Source
 from uncollapse.data.tensors import from_tensors, mixed
 from uncollapse.errors import BadInput
 
-__all__ = ["FAMILY", "Family"]
+__all__ = ["FAMILY", "SOURCES", "Family"]
 
 DIGITS = tuple("0123456789")
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -143,3 +147,42 @@ FAMILY = {
     "kmnist": Family("kmnist", ("kmnist", "KMNIST"), SYLLABLES, KUZUSHIJI, "CC BY-SA 4.0"),
     "emnist": Family("emnist", ("emnist", "EMNIST"), MERGED, COHEN, "not stated with the files", "balanced"),
 }
+
+WHAT = {
+    "mnist": ("handwritten digits", 50_000, 10_000),
+    "fashion-mnist": ("clothes", 50_000, 10_000),
+    "kmnist": ("cursive Japanese syllables", 50_000, 10_000),
+    "emnist": ("handwritten digits and letters, 47 balanced classes (other variants by option)", 102_800, 18_800),
+}
+
+
+def described(family: Family) -> Source:
+    """The family's line in the catalogue."""
+    what, train, test = WHAT[family.name]
+    return Source(
+        name=family.name,
+        what=what,
+        shape=(1, 28, 28),
+        size=(train, 10_000, test),
+        load=family.load,
+        folders=family.folders,
+        files=tuple(family.files),
+        citation=family.citation,
+        licence=family.licence,
+    )
+
+
+def variant(options: dict[str, Any]) -> tuple[Callable[..., DataSet], dict[str, Any]]:
+    """EMNIST comes in six variants with files of their own: the reader of one, and the options that are left."""
+    rest, family = dict(options), FAMILY["emnist"]
+    if "variant" in rest:
+        chosen = str(rest.pop("variant"))
+        if chosen not in EMNIST:
+            near = get_close_matches(chosen, EMNIST, 1, 0.4)
+            meant = f"did you mean {near[0]!r}? " if near else ""
+            raise BadInput(f"unknown variant {chosen!r} of EMNIST; {meant}known: {', '.join(EMNIST)}")
+        family = replace(family, name=f"emnist-{chosen}", variant=chosen, classes=EMNIST[chosen])
+    return family.load, rest
+
+
+SOURCES = tuple(described(family) for family in FAMILY.values())

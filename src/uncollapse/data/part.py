@@ -30,6 +30,7 @@ class Part:
         divisor: the stored number that means 1.
         binarise: "none", "dynamic" or "fixed".
         seed: of the fixed draw.
+        tokens: whether the numbers are ids of words or signs, padded with 0 at the end; they then stay whole numbers.
 
     Raises:
         ShapeError: when the dimensions are wrong.
@@ -47,6 +48,7 @@ class Part:
     divisor: float = 1.0
     binarise: str = "none"
     seed: int = 0
+    tokens: bool = False
 
     def __post_init__(self) -> None:
         if self.binarise not in BINARISE:
@@ -54,6 +56,8 @@ class Part:
         if not isinstance(self.divisor, int | float) or not 0 < self.divisor < float("inf"):
             raise BadInput(f"divisor should be the stored number that means 1, got {self.divisor!r}")
         check_examples(self.x)
+        if self.tokens and (self.x.is_floating_point() or self.divisor != 1 or self.binarise != "none"):
+            raise BadInput("tokens are whole numbers (N, T) that are neither divided nor binarised")
         low, high = self.range
         if self.binarise != "none" and (low < 0 or high > 1):
             raise BadInput(
@@ -83,6 +87,11 @@ class Part:
         return float(low) / self.divisor, float(high) / self.divisor
 
     @cached_property
+    def lengths(self) -> Tensor:
+        """Tokens of every example before its padding, (N,)."""
+        return (self.x != 0).flatten(1).sum(1).cpu()
+
+    @cached_property
     def drawn(self) -> Tensor:
         """The examples as evaluation sees them: bytes 0 and 1 drawn by the seed, or the stored ones."""
         if self.binarise == "none":
@@ -103,7 +112,7 @@ class Part:
                 from that device's global random stream, so `torch.manual_seed` decides it.
 
         Returns:
-            (B, *X), float32.
+            (B, *X), float32; int64 for tokens.
         """
         where = torch.as_tensor(index, device=self.x.device)
         source = self.drawn if self.binarise == "fixed" else self.x
@@ -139,6 +148,8 @@ class Part:
         return self._value(self.x[piece]) if self.binarise == "none" else self.drawn[piece].float()
 
     def _value(self, stored: Tensor) -> Tensor:
+        if self.tokens:
+            return stored.long()
         return stored.float() if self.divisor == 1 else stored.float() / self.divisor
 
     def __repr__(self) -> str:
