@@ -123,7 +123,9 @@ class Loop:
 
     def __post_init__(self) -> None:
         plan = self.plan
-        self.order = Order(len(self.data.train), plan.batch_size, plan.seed)
+        part = self.data.train
+        lengths = part.lengths if part.tokens and plan.bucket else None
+        self.order = Order(len(part), plan.batch_size, plan.seed, lengths, plan.bucket)
         self.total = plan.batches or math.ceil((plan.epochs or 0) * self.order.per_epoch)
         self.every = plan.validate_every or self.order.per_epoch
         self.plateau = Plateau(plan.halve_after, plan.halvings, plan.stop_after)

@@ -36,6 +36,8 @@ class Settings:
         keep: "best" ends with the weights of the best validation score, "last" with the last ones.
         log_every: batches between lines of the log.
         checkpoint_every: batches between checkpoints; None is once a validation.
+        bucket: for token sequences, batches of similar length: so many batches at a time are sorted by length and
+            then mixed; None draws at random. The candidates of a critic are then of similar length too.
         seed: of data order and noise. Weights are initialised by the caller.
 
     Patience, for halving and for stopping, starts when every schedule of the objective has arrived.
@@ -58,6 +60,7 @@ class Settings:
     keep: Literal["best", "last"] = "best"
     log_every: int = 50
     checkpoint_every: int | None = None
+    bucket: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -99,7 +102,7 @@ class Settings:
 
 WHOLE = (
     "batches", "batch_size", "samples", "validate_every", "halve_after", "halvings", "stop_after", "log_every",
-    "checkpoint_every",
+    "checkpoint_every", "bucket",
 )  # fmt: skip
 POSITIVE = ("epochs", "lr", "clip")
 
@@ -125,6 +128,8 @@ class Order:
         n: number of examples.
         batch_size: B, at most n.
         seed: the run's seed.
+        lengths: (n,) lengths of the examples, for batches of similar length.
+        bucket: batches that are sorted by length together; needs `lengths`.
 
     Raises:
         BadInput: when the batch is larger than the data.
@@ -135,12 +140,15 @@ class Order:
         (2, 4, 2.5)
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, n: int, batch_size: int, seed: int, lengths: Tensor | None = None, bucket: int | None = None
+    ) -> None:
         if batch_size > n:
             raise BadInput(
                 f"the batch ({batch_size}) is larger than the training data ({n} examples); use batch_size <= {n}"
             )
         self.n, self.batch_size, self.seed = n, batch_size, seed
+        self.lengths, self.pool = (None, 0) if bucket is None else (lengths, bucket * batch_size)
         self.per_epoch = n // batch_size
         self._epoch, self._permutation = -1, torch.empty(0)
 
@@ -148,18 +156,27 @@ class Order:
         """The examples of batch number `step` (from 0), (B,)."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
-            self._epoch, self._permutation = epoch, torch.randperm(self.n, generator=generator)
+            self._epoch, self._permutation = epoch, self._mixed("order", epoch)
         return self._permutation[place * self.batch_size : (place + 1) * self.batch_size]
 
     def extra(self, step: int, count: int) -> Tensor:
         """The examples of the `count`-th extra batch ahead of a step, for inner loops, (B,)."""
-        generator = torch.Generator().manual_seed(derive(self.seed, "inner", step, count))
-        return torch.randperm(self.n, generator=generator)[: self.batch_size]
+        return self._mixed("inner", step, count)[: self.batch_size]
 
     def epoch(self, step: int) -> float:
         """Passes over the data after `step` batches."""
         return step / self.per_epoch
+
+    def _mixed(self, *purpose: object) -> Tensor:
+        """A permutation of the examples; with buckets, every batch of it holds examples of similar length."""
+        generator = torch.Generator().manual_seed(derive(self.seed, *purpose))
+        order = torch.randperm(self.n, generator=generator)
+        if self.lengths is None:
+            return order
+        used = order[: self.per_epoch * self.batch_size]
+        sorted_pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in torch.split(used, self.pool)]
+        batches = torch.cat(sorted_pools).view(self.per_epoch, self.batch_size)
+        return batches[torch.randperm(self.per_epoch, generator=generator)].flatten()
 
 
 @dataclass

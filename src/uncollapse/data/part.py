@@ -133,6 +133,17 @@ class Part:
             piece = slice(start, start + batch_size)
             yield self._evaluated(piece), None if self.y is None else self.y[piece]
 
+    def head(self, count: int) -> "Part":
+        """The first examples, as evaluation sees them."""
+        drawn = self.binarise != "none"
+        return replace(
+            self,
+            x=self.drawn[:count],
+            y=None if self.y is None else self.y[:count],
+            divisor=1.0 if drawn else self.divisor,
+            binarise="none",
+        )
+
     def tensor(self) -> Tensor:
         """The whole part in evaluation form, (N, *X), float32."""
         return self._evaluated(slice(None))

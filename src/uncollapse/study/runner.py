@@ -14,6 +14,7 @@ from uncollapse.store import read_json, write_json, write_text
 from uncollapse.study.build import build, load_data
 from uncollapse.study.config import dump_study
 from uncollapse.study.engine import Engine
+from uncollapse.study.legacy import check
 from uncollapse.study.spec import Run, Study
 from uncollapse.study.work import execute, finished
 
@@ -63,6 +64,7 @@ def plan(study: Study, folder: Path, data_dir: str | None = None) -> list[Job]:
             sets[key] = sets.get(key) or load_data(run, data_dir)
             if run.arm not in seen:
                 seen.add(run.arm)
+                check(run.measure.legacy)
                 build(run, sets[key])
             jobs.append(Job(run, folder / run.hash(sets[key].fingerprint)))
         except UncollapseError as error:

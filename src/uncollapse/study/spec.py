@@ -45,6 +45,10 @@ class Measure:
         history: whether the bracket, KL and active units are measured on the validation part along the way.
         images: pictures kept for the page, per kind.
         noise: variances of the noise test (`metrics.noise_gap`); none by default.
+        nll_examples: how many test examples the likelihood is measured on; None takes all.
+        knn: nearest neighbours that vote in a second probe; None leaves it out.
+        legacy: the papers' own formulas, {key: {formula: name of `metrics.legacy`, argument: value}}.
+        local: test examples for the decoder's local constants (`metrics.lipschitz`); 0 leaves them out.
     """
 
     nll_samples: int = 500
@@ -53,6 +57,10 @@ class Measure:
     history: bool = True
     images: int = 8
     noise: list[float] = field(default_factory=list)
+    nll_examples: int | None = None
+    knn: int | None = None
+    legacy: dict[str, dict[str, Any]] = field(default_factory=dict)
+    local: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,33 +1,19 @@
 """One run from its description to its result file: build, train, measure, judge."""
 
 import time
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from uncollapse.codes import Codes
 from uncollapse.data import DataSet
 from uncollapse.errors import WorkFailed
 from uncollapse.fit import Fit, fit
-from uncollapse.metrics import (
-    active_units,
-    density_coverage,
-    kl,
-    linear_probe,
-    mutual_information,
-    nll,
-    noise_gap,
-    shuffle_gap,
-)  # fmt: skip
 from uncollapse.objective import Objective
 from uncollapse.plain import finite_only
-from uncollapse.plan import derive
 from uncollapse.store import read_json, write_json
 from uncollapse.study.build import build, load_data
-from uncollapse.study.pictures import pictures, prior_samples
+from uncollapse.study.measuring import measure, watcher
 from uncollapse.study.spec import Run
-from uncollapse.verdict import verdict
 
 __all__ = ["FORMAT", "execute", "finished"]
 
@@ -47,7 +33,7 @@ def execute(run: Run, folder: Path, data_dir: str | None = None, progress: Any =
     write_json(folder / "run.json", {"format": FORMAT, "run": run.describe(), "data": data.fingerprint})
     model, objective = build(run, data)
     settings = {key: value for key, value in run.fit.items() if key != "seed"}
-    watch = watcher(data) if run.measure.history else None
+    watch = watcher(data, run.measure) if run.measure.history else None
     trained = fit(model, data, objective, folder=folder, watch=watch, progress=progress, seed=run.seed, **settings)
     started = time.monotonic()
     result = describe(run, folder.name, data, objective, trained)
@@ -70,56 +56,6 @@ def finished(folder: Path) -> dict[str, Any] | None:
     return result
 
 
-def watcher(data: DataSet) -> Callable[[Any], dict[str, float]]:
-    """What is measured at every validation: the bracket, KL and active units of the validation part."""
-
-    def watch(model: Any) -> dict[str, float]:
-        codes = Codes.of(model, data.valid)
-        bracket = mutual_information(codes)
-        return {
-            "mi_lower": float(bracket.lower), "mi_upper": float(bracket.upper),
-            "kl": float(kl(codes)), "active_units": float(active_units(codes)),
-        }  # fmt: skip
-
-    return watch
-
-
-def measure(run: Run, model: Any, data: DataSet) -> dict[str, Any]:
-    """All metrics of a trained model on the test part, its verdict, spectrum and pictures."""
-    model.eval()
-    seed = derive(run.seed, "measure")
-    codes, train_codes = Codes.of(model, data.test, seed=seed), Codes.of(model, data.train, seed=seed)
-    bracket, units, divergence = mutual_information(codes), active_units(codes), kl(codes)
-    gap = shuffle_gap(model, data.test, seed=seed)
-    generated = prior_samples(model, run.measure.samples or len(data.test), seed)
-    likeness = density_coverage(data.test.tensor(), generated, k=run.measure.k)
-    metrics = {
-        "nll": nll(model, data.test, samples=run.measure.nll_samples, seed=seed),
-        "kl": divergence, "kl_information": divergence.information, "kl_mismatch": divergence.mismatch,
-        "mi_lower": bracket.lower, "mi_upper": bracket.upper, "active_units": units,
-        **likeness._asdict(), "shuffle_gap": gap,
-    }  # fmt: skip
-    if codes.labels is not None:
-        metrics["probe"] = linear_probe(train_codes, codes)
-    judged = verdict(divergence, bracket, units, gap)
-    return {
-        "metrics": {name: value.to_dict() for name, value in metrics.items()},
-        "mi": {"ceiling": bracket.ceiling, "saturated": bool(bracket.saturated)},
-        "verdict": {"word": judged.word, "reasons": judged.reasons},
-        "spectrum": units.spectrum.tolist(),
-        "reference": reference(data, run.measure.k),
-        "noise": [{"variance": s2, **noise_gap(model, data.test, s2, seed=seed).to_dict()} for s2 in run.measure.noise],
-        "images": pictures(model, data, generated, run.measure.images, seed),
-    }
-
-
-def reference(data: DataSet, k: int) -> dict[str, float]:
-    """Density and coverage of real training examples against the test part: what perfect samples would score."""
-    count = min(len(data.train), len(data.test))
-    found = density_coverage(data.test.tensor()[:count], next(iter(data.train.batches(count)))[0], k=k)
-    return {"density": float(found.density), "coverage": float(found.coverage)}
-
-
 def describe(run: Run, name: str, data: DataSet, objective: Objective, trained: Fit) -> dict[str, Any]:
     """The part of a result that is not measured."""
     described = run.describe()
@@ -134,6 +70,7 @@ def describe(run: Run, name: str, data: DataSet, objective: Objective, trained: 
         "steps": trained.steps, "best_step": trained.best_step,
         "versions": {name: version(name) for name in ("uncollapse", "torch", "numpy", "lightning-fabric")},
         "device": str(next(trained.model.parameters()).device),
+        "data": {"name": data.name, "fingerprint": data.fingerprint, "sizes": [len(p) for p in data.parts.values()]},
     }  # fmt: skip
 
 
