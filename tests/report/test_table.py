@@ -4,8 +4,8 @@ from statistics import mean, stdev
 import pytest
 
 from uncollapse.errors import BadInput
-from uncollapse.report import COLUMNS, rows
-from uncollapse.report.table import references, show, unranked
+from uncollapse.report import rows
+from uncollapse.report.table import references, show, unranked, visible
 
 
 def result(arm, seed, word="healthy", **values):
@@ -20,7 +20,7 @@ def best(table, key):
 def test_mean_and_spread_over_seeds(study):
     header, results = study(seeds=(0, 1, 2))
     for row in rows(results, header["arms"]):
-        for column in COLUMNS:
+        for column in visible(rows(results, header["arms"])):
             values = [r["metrics"][column.key]["value"] for r in results if r["arm"] == row.arm]
             assert row.cells[column.key].mean == pytest.approx(mean(values))
             assert row.cells[column.key].std == pytest.approx(stdev(values))
@@ -30,7 +30,7 @@ def test_each_column_has_its_own_best():
     low = {"nll": 1.0, "kl": 1.0, "mi_lower": 1.0, "mi_upper": 1.0, "active_units": 1.0, "density": 0.9}
     high = dict.fromkeys(low, 2.0) | {"density": 1.2}
     table = rows([result("low", 0, coverage=0.1, probe=0.1, **low), result("high", 0, coverage=0.2, probe=0.2, **high)])
-    found = {column.key: best(table, column.key) for column in COLUMNS}
+    found = {column.key: best(table, column.key) for column in visible(table)}
     assert found == {
         "nll": ["low"],
         "kl": [],
@@ -151,3 +151,12 @@ def test_two_results_for_one_cell_are_refused():
 def test_numbers_for_people():
     assert [show(x) for x in (-0.001, 12345.678, -3.0, None, math.nan)] == ["0.00", "12345.7", "−3.00", "–", "–"]
     assert [show(x, sign=True) for x in (1.0, -1.0, 0.001)] == ["+1.00", "−1.00", "0.00"]
+
+
+def test_a_column_without_any_value_is_not_shown_where_it_need_not_be():
+    low = {"nll": 1.0, "kl": 1.0, "mi_lower": 1.0, "mi_upper": 1.0, "active_units": 1.0}
+    text = rows([result("low", 0, perplexity=90.0, **low), result("high", 0, **low)])
+    keys = [column.key for column in visible(text)]
+    assert "perplexity" in keys
+    assert not {"density", "coverage", "probe", "knn"} & set(keys)
+    assert "nll" in [column.key for column in visible(rows([result("empty", 0)]))]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from uncollapse.report.headline import listed
-from uncollapse.report.table import COLUMNS, Cell, Column, Row, references, show, unranked
+from uncollapse.report.table import COLUMNS, Cell, Column, Row, references, show, unranked, visible
 
 __all__ = ["arrow", "caption", "marks"]
 
@@ -40,7 +40,7 @@ def caption(rows: Sequence[Row], left_out: Sequence[str] = ()) -> str:
         parts.append(f"* the paired 95 % interval of the difference to {base} excludes zero.")
     if any(row.cells["nll"].loose for row in rows):
         parts.append(LOOSE)
-    labels = [column.label for column in COLUMNS if column.key in left_out]
+    labels = [column.label for column in visible(rows) if column.key in left_out]
     if labels:
         parts.append(f"Left out here: {', '.join(labels)}; see the page or --format csv.")
     return " ".join(part for part in parts if part)

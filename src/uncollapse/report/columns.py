@@ -94,4 +94,23 @@ COLUMNS = (
         "higher",
         "Held-out accuracy of a logistic regression that reads the label off the posterior mean.",
     ),
+    Column(
+        "knn",
+        "kNN",
+        "",
+        3,
+        "higher",
+        "Held-out accuracy of a vote among the nearest posterior means of the training part.",
+    ),
+    Column(
+        "nll_token",
+        "NLL / token",
+        "nats",
+        3,
+        "lower",
+        "The negative log-likelihood divided by the mean number of tokens of a text; the end mark counts as one.",
+    ),
+    Column("perplexity", "PPL", "", 1, "lower", "Perplexity, exp of the negative log-likelihood per token."),
 )
+
+OPTIONAL = ("density", "coverage", "probe", "knn", "nll_token", "perplexity")  #: shown where a run has them

@@ -10,7 +10,7 @@ from uncollapse.report.caption import arrow, caption, marks
 from uncollapse.report.document import TEMPLATES, asset, duration, environment, write_page
 from uncollapse.report.headline import findings, headline, listed
 from uncollapse.report.load import number, order
-from uncollapse.report.table import COLUMNS, Row, references, rows, show, unranked
+from uncollapse.report.table import Row, references, rows, show, unranked, visible
 from uncollapse.report.words import MEANINGS, SIGNS
 
 __all__ = ["build", "write"]
@@ -69,8 +69,8 @@ def _view(header: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, An
         "headline": headline(table),
         "findings": findings(table),
         "facts": _facts(header, results),
-        "columns": COLUMNS,
-        "arrows": {column.key: arrow(column, table) for column in COLUMNS},
+        "columns": visible(table),
+        "arrows": {column.key: arrow(column, table) for column in visible(table)},
         "references": references(table),
         "rows": table,
         "caption": caption(table),

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from uncollapse.report.caption import arrow, caption, marks
-from uncollapse.report.table import COLUMNS, Cell, Column, Row, show, unranked
+from uncollapse.report.table import COLUMNS, Cell, Column, Row, show, unranked, visible
 
 __all__ = ["to_csv", "to_json", "to_latex", "to_markdown"]
 
@@ -31,7 +31,12 @@ LATEX = {
 
 
 def _heads(rows: Sequence[Row]) -> list[str]:
-    return ["Method", *(f"{column.label} {arrow(column, rows)}".strip() for column in COLUMNS), "Critic ≤", "Verdict"]
+    return [
+        "Method",
+        *(f"{column.label} {arrow(column, rows)}".strip() for column in visible(rows)),
+        "Critic ≤",
+        "Verdict",
+    ]
 
 
 def _verdict(row: Row) -> str:
@@ -82,7 +87,7 @@ def to_json(rows: Sequence[Row]) -> str:
             "baseline": row.baseline,
             "seeds": list(row.seeds),
             "seeds_expected": list(row.expected),
-            "metrics": {column.key: _json_cell(row.cells[column.key], column) for column in COLUMNS},
+            "metrics": {column.key: _json_cell(row.cells[column.key], column) for column in visible(rows)},
             "reference": _references(row),
             "data": [
                 {"name": b.name, "fingerprint": b.fingerprint, "likelihood": b.likelihood or None} for b in row.bases
@@ -118,10 +123,11 @@ def _body(rows: Sequence[Row], escape: Callable[[str], str], bold: Callable[[str
         spread = "" if cell.std is None else f" ({escape(show(cell.std, column.digits))})"
         return (bold(mean) if cell.best else mean) + spread
 
+    columns = visible(rows)
     return [
         [
             escape(_name(row)),
-            *(cell(row.cells[column.key], column) for column in COLUMNS),
+            *(cell(row.cells[column.key], column) for column in columns),
             escape(show(row.critic_ceiling)),
             escape(_verdict(row)),
         ]
@@ -136,7 +142,7 @@ def to_latex(rows: Sequence[Row]) -> str:
     lines = [
         r"% \usepackage{booktabs}",
         "% " + re.sub(r"\s+", " ", _latex(caption(rows))),
-        r"\begin{tabular}{l" + "r" * (len(COLUMNS) + 1) + "l}",
+        r"\begin{tabular}{l" + "r" * (len(visible(rows)) + 1) + "l}",
         r"\toprule",
         rf"{heads} \\",
         r"\midrule",
@@ -154,7 +160,7 @@ def _latex(text: str) -> str:
 def to_markdown(rows: Sequence[Row]) -> str:
     """A pipe table; what Markdown or HTML would read as a command is escaped."""
     body = _body(rows, escape_markdown, lambda text: f"**{text}**")
-    lines = [" | ".join(_heads(rows)), " | ".join(["---", *["---:"] * (len(COLUMNS) + 1), "---"])]
+    lines = [" | ".join(_heads(rows)), " | ".join(["---", *["---:"] * (len(visible(rows)) + 1), "---"])]
     lines += [" | ".join(cells) for cells in body]
     return "\n".join(f"| {line} |" for line in lines) + "\n\n" + escape_markdown(caption(rows)) + "\n"
 

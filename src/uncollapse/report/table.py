@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 from typing import Any
 
-from uncollapse.report.columns import COLUMNS, Column
+from uncollapse.report.columns import COLUMNS, OPTIONAL, Column
 from uncollapse.report.comparable import Basis, basis, remark
 from uncollapse.report.load import number, order
 from uncollapse.report.pairs import Difference, difference
 from uncollapse.report.words import SEVERITY
 
-__all__ = ["COLUMNS", "SEVERITY", "Cell", "Column", "Row", "references", "rows", "show", "unranked"]
+__all__ = ["COLUMNS", "SEVERITY", "Cell", "Column", "Row", "references", "rows", "show", "unranked", "visible"]
 
 HEAVY = "Pareto k above"  #: how the flag of heavy-tailed importance weights begins
 
@@ -88,6 +88,12 @@ class Row:
         """The cells of the two bounds of the information, the smaller mean first."""
         low, high = self.cells["mi_lower"], self.cells["mi_upper"]
         return (high, low) if self.crossed else (low, high)
+
+
+def visible(table: "Sequence[Row]") -> list[Column]:
+    """The columns of a table: those that are always shown, and the others where any method has a value."""
+    has = {key for row in table for key, cell in row.cells.items() if cell.values}
+    return [column for column in COLUMNS if column.key in has or column.key not in OPTIONAL]
 
 
 def rows(

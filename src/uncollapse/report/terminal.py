@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from uncollapse.report.caption import arrow, caption, marks
-from uncollapse.report.table import COLUMNS, Cell, Column, Row, show
+from uncollapse.report.table import Cell, Column, Row, show, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -13,6 +13,8 @@ __all__ = ["Layout", "fitting", "to_rich"]
 
 NARROW: tuple[str, ...] = (
     "critic",
+    "knn",
+    "nll_token",
     "density",
     "coverage",
     "probe",
@@ -69,7 +71,7 @@ def _table(rows: Sequence[Row], layout: Layout) -> "Table":
 
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.add_column("Method", width=layout.name, overflow="fold")
-    columns = [column for column in COLUMNS if column.key not in layout.left_out]
+    columns = [column for column in visible(rows) if column.key not in layout.left_out]
     for column in columns:
         table.add_column(f"{column.label}\n{arrow(column, rows)}", justify="right", no_wrap=True)
     if "critic" not in layout.left_out:
