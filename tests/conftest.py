@@ -1,4 +1,8 @@
-"""Options --device and --dtype, and a watch over torch's globals."""
+"""Options --device and --dtype, a watch over torch's globals, and a web server on this machine."""
+
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
@@ -56,3 +60,59 @@ def torch_globals_stay():
     if changed:
         restore(before)
         pytest.fail("the test left torch's globals changed: " + "; ".join(changed))
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves `server.files`; `server.mood(handler, number)` may answer a request in its own way."""
+
+    def do_GET(self):
+        with self.server.guard:
+            number = len(self.server.asked)
+            self.server.asked.append((self.path, self.headers.get("Range")))
+        if self.server.mood is not None and self.server.mood(self, number):
+            return
+        body = self.server.files.get(self.path)
+        if body is None:
+            self.send_error(404, "Not Found")
+            return
+        self.piece(body)
+
+    def piece(self, body, end=None, ranges=True):
+        """What was asked for; `end` cuts the connection at that byte of the whole."""
+        wanted = self.headers.get("Range") if ranges else None
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        if wanted and start >= len(body):
+            self.send_error(416)
+            return
+        self.send_response(206 if wanted else 200)
+        if wanted:
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        self.wfile.write(body[start:end])
+
+    def log_message(self, *words):
+        pass
+
+
+@contextmanager
+def served(files, mood=None):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    server.files, server.mood, server.asked, server.guard = files, mood, [], threading.Lock()
+    server.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def serving(monkeypatch):
+    """`with serving({"/path": bytes}) as server`: its requests are in `asked`, its address in `url`."""
+    monkeypatch.setenv("no_proxy", "*")
+    return served

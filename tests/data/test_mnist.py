@@ -75,14 +75,8 @@ def test_the_folder_itself_and_the_environment(tmp_path, monkeypatch):
     direct = load("mnist", data_dir=tmp_path / "mnist", valid=10)
     monkeypatch.setenv("UNCOLLAPSE_DATA", str(tmp_path))
     assert load("mnist", valid=10).fingerprint == direct.fingerprint
-    assert {entry.name: entry.present for entry in catalogue()} == {
-        "digits": True,
-        "gaussian-mixture": True,
-        "mnist": True,
-        "fashion-mnist": False,
-        "kmnist": False,
-        "emnist": False,
-    }
+    present = {entry.name for entry in catalogue() if entry.present}
+    assert present == {"digits", "gaussian-mixture", "mnist"}
 
 
 def test_the_cache_is_searched_last(tmp_path, monkeypatch):

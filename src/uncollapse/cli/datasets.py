@@ -1,16 +1,21 @@
-"""`uncollapse data`: list and show."""
+"""`uncollapse data`: list, show, check and fetch."""
 
 import json
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 
-from uncollapse.cli.shared import HELP, AsJson, DataDir, console
-from uncollapse.errors import BadInput
+from uncollapse.cli.shared import HELP, AsJson, DataDir, console, stoppable
 
 __all__ = ["data_app"]
 
-data_app = typer.Typer(help="What data there are, and where they are looked for.", **HELP)  # type: ignore[arg-type]
+data_app = typer.Typer(help="What data there are, where they are looked for, and whether they are sound.", **HELP)  # type: ignore[arg-type]
+
+Name = Annotated[str, typer.Argument(help="A name from `uncollapse data list`.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace files that are not the published ones.")]
 
 
 @data_app.command("list")
@@ -21,54 +26,141 @@ def data_list(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """
     from uncollapse import data
 
-    entries = data.catalogue(None if data_dir is None else str(data_dir))
+    rows = [entry_dict(name, data_dir) for name in data.names()]
     if as_json:
-        typer.echo(json.dumps([entry_dict(entry) for entry in entries]))
+        typer.echo(json.dumps(rows))
         return
     from rich.table import Table
 
-    table = Table("name", "what", "shape", "at hand")
-    for entry in entries:
-        table.add_row(entry.name, entry.what, str(entry.shape), "yes" if entry.present else "no")
+    table = Table("name", "what", "example", "at hand", "stands in for")
+    for row in rows:
+        held = "yes" if row["present"] else "can be fetched" if row["remote"] else "no"
+        table.add_row(row["name"], row["what"], shape_text(row["shape"]), held, row["stands_in_for"])
     console().print(table)
 
 
 @data_app.command("show")
-def data_show(name: str, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Say what a data set is, where it is looked for and how to cite it.
+def data_show(name: Name, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Say what a data set is, where it is looked for, how to get it and how to cite it.
 
     Example: `uncollapse data show mnist`
     """
-    import difflib
-
-    from uncollapse import data
-
-    entries = {entry.name: entry for entry in data.catalogue(None if data_dir is None else str(data_dir))}
-    if name not in entries:
-        near = difflib.get_close_matches(name, entries, 1)
-        raise BadInput(f"there is no data set {name!r}; " + (f"did you mean {near[0]}?" if near else "see `data list`"))
-    found = entry_dict(entries[name])
+    found = entry_dict(name, data_dir)
     if as_json:
         typer.echo(json.dumps(found))
         return
-    entry = entries[name]
+    sizes = "{:,} to train, {:,} to validate, {:,} to test".format(*found["size"])
     lines = {
-        "what": entry.what,
-        "shape": " x ".join(map(str, entry.shape)),
-        "examples": "{:,} to train, {:,} to validate, {:,} to test".format(*entry.size),
-        "at hand": "yes" if entry.present else "no; see where it is looked for",
-        "looked for in": ", ".join(map(str, entry.places)) or "nowhere: it needs no file",
-        "cite": entry.citation,
-        "licence": entry.licence,
+        "what": found["what"],
+        "example": shape_text(found["shape"]),
+        "examples": sizes if all(found["size"]) else "as many as the files hold",
+        "stands in for": found["stands_in_for"],
+        "at hand": f"yes, in {found['folder']}" if found["folder"] else "yes" if found["present"] else "no",
+        "files": ", ".join(" or ".join(group[:2]) for group in found["files"]),
+        "looked for in": ", ".join(found["places"]) or "nowhere: it needs no file",
+        "how to get it": how_to_get(found),
+        "cite": found["citation"],
+        "licence": found["licence"],
     }
     typer.echo(name)
     for key, value in lines.items():
-        typer.echo(f"  {key + ':':<15}{value}")
+        if value:
+            typer.echo(f"  {key + ':':<15}{value}")
 
 
-def entry_dict(entry: Any) -> dict[str, Any]:
-    """An entry of the catalogue as plain values."""
-    from dataclasses import asdict
+@data_app.command("check")
+def data_check(
+    name: Annotated[str, typer.Argument(metavar="NAME_OR_PATH", help="A data set, or a file or folder.")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Open a data set or a file, and say what it is, or what is damaged in it.
 
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(entry), default=str))
-    return plain
+    Exit code 1 if it is damaged, 2 if there is no such thing.
+
+    Example: `uncollapse data check mnist`
+    """
+    from uncollapse import data
+
+    with stoppable("nothing was changed"):
+        report = data.check(name, data_dir)
+    if as_json:
+        typer.echo(json.dumps({**asdict(report), "verdict": report.verdict}, default=str))
+    else:
+        typer.echo(report.name)
+        for key, value in report.found.items():
+            typer.echo(f"  {key + ':':<15}{value}")
+        for file in report.files:
+            typer.echo(f"  {file.path}: {file.size:,} bytes, SHA-256 {file.sha256[:16]}..., {file.origin}")
+        typer.echo(report.verdict)
+    if report.problem:
+        raise typer.Exit(1)
+
+
+@data_app.command("fetch")
+def data_fetch(name: Name, data_dir: DataDir = None, replace: Replace = False, as_json: AsJson = False) -> None:
+    """Download the files of a data set; a broken download goes on where it stopped.
+
+    Example: `uncollapse data fetch mnist --data-dir ~/data`
+    """
+    from uncollapse import data
+
+    with stoppable("what came is kept, run the same command to go on"), bars(as_json) as progress:
+        files = data.fetch(name, data_dir, progress, replace)
+    if as_json:
+        typer.echo(json.dumps([str(file) for file in files]))
+        return
+    for file in files:
+        typer.echo(f"{file}: {file.stat().st_size:,} bytes, as published")
+
+
+@contextmanager
+def bars(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+    """A bar a file on the screen, none where a program reads."""
+    if quiet:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+        tasks: dict[str, Any] = {}
+
+        def progress(file: str, done: int, total: int) -> None:
+            if file not in tasks:
+                tasks[file] = shown.add_task(file, total=total)
+            shown.update(tasks[file], completed=done)
+
+        yield progress
+
+
+def how_to_get(found: dict[str, Any]) -> str:
+    """One line on where the files come from."""
+    if found["remote"]:
+        size = sum(one["size"] for one in found["remote"])
+        return f"`uncollapse data fetch {found['name']}` ({size / 1e6:,.1f} MB)"
+    return str(found["by_hand"])
+
+
+def shape_text(shape: list[int]) -> str:
+    """A shape for people."""
+    return " x ".join(str(size) if size else "any" for size in shape)
+
+
+def entry_dict(name: str, data_dir: Any) -> dict[str, Any]:
+    """What is known about a data set, as plain values."""
+    from uncollapse import data
+
+    source = data.about(name)
+    plain: dict[str, Any] = asdict(source)
+    del plain["load"]
+    folder = source.find(data_dir)
+    extra = {
+        "nbytes": source.nbytes,
+        "places": source.places(data_dir),
+        "present": source.present(data_dir),
+        "folder": folder,
+    }
+    named: dict[str, Any] = json.loads(json.dumps(plain | extra, default=str))
+    return {**named, "folder": None if folder is None else str(folder)}

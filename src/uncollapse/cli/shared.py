@@ -32,7 +32,9 @@ Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 is 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where data files lie.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Page = Annotated[Path | None, typer.Option("--page", help="File to write; report.html in the study's folder.")]
-StudyPath = Annotated[str, typer.Argument(help="A study.yaml, a folder that holds one, or `demo`.")]
+StudyPath = Annotated[
+    str, typer.Argument(help="A study.yaml, a folder that holds one, `demo`, or a name of `protocols list`.")
+]
 
 
 @contextmanager

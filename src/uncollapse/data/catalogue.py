@@ -8,7 +8,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from uncollapse.data import builtin, mnist
+from uncollapse.data import (
+    builtin,
+    cifar10,
+    counts,
+    h5ad,
+    huggingface,
+    mnist,
+    molecules,
+    norb,
+    omniglot,
+    omniglot_lake,
+    pictures,
+    svhn,
+    tables,
+    text,
+)
 from uncollapse.data.arrays import read_file
 from uncollapse.data.dataset import DataSet
 from uncollapse.data.source import Source
@@ -16,8 +31,37 @@ from uncollapse.errors import BadInput
 
 __all__ = ["Entry", "about", "catalogue", "load", "names"]
 
-SOURCES: dict[str, Source] = {one.name: one for one in (*builtin.SOURCES, *mnist.SOURCES)}
-READERS: dict[str, Callable[..., DataSet]] = {".npy": read_file, ".npz": read_file}  #: files by their ending
+SOURCES: dict[str, Source] = {
+    one.name: one
+    for one in (
+        *builtin.SOURCES,
+        *mnist.SOURCES,
+        *omniglot.SOURCES,
+        *omniglot_lake.SOURCES,
+        *cifar10.SOURCES,
+        *svhn.SOURCES,
+        *norb.SOURCES,
+        *pictures.SOURCES,
+        *text.SOURCES,
+        *counts.SOURCES,
+        *molecules.SOURCES,
+    )
+}
+READERS: dict[str, Callable[..., DataSet]] = {
+    ".npy": read_file,
+    ".npz": read_file,
+    ".csv": tables.read_csv,
+    ".tsv": tables.read_csv,
+    ".parquet": tables.read_parquet,
+    ".h5ad": h5ad.read_h5ad,
+    ".txt": text.read_text,
+    ".txt.gz": text.read_text,
+    ".smi": molecules.read_molecules,
+    ".smiles": molecules.read_molecules,
+    ".smi.gz": molecules.read_molecules,
+    ".feat": counts.read_feat,
+    ".feat.gz": counts.read_feat,
+}  #: files by their ending
 
 
 @dataclass(frozen=True)
@@ -128,7 +172,7 @@ def load(
     known = inspect.signature(maker).parameters
     for option in given:
         if option not in known or option in {"seed", "data_dir"}:
-            allowed = [key for key in known if key not in {"seed", "data_dir"}]
+            allowed = [key for key in known if key not in {"seed", "data_dir", "name"}]
             raise BadInput(f"unknown option {option!r} of data set {str(name)!r}; {hint(option, allowed)}")
     if "data_dir" in known:
         given["data_dir"] = data_dir
@@ -142,12 +186,20 @@ def find(name: str | Path, options: dict[str, Any]) -> tuple[Callable[..., DataS
         return mnist.variant(options)
     if key in SOURCES:
         return SOURCES[key].load, dict(options)
-    path = Path(name).expanduser()
-    if path.suffix not in READERS:
+    path, rest = Path(name).expanduser(), dict(options)
+    if key.startswith("hf:"):
+        found = huggingface.from_hub(key.removeprefix("hf:"), rest.pop("config", None))
+        return partial(huggingface.from_object, found, name=key.rpartition("/")[2].removeprefix("hf:")), rest
+    if key and path.is_dir() and any((path / saved).is_file() for saved in huggingface.SAVED):
+        return partial(huggingface.from_object, huggingface.from_saved(path), name=path.resolve().name), rest
+    if key and path.is_dir():
+        return partial(pictures.read_folder, path), rest
+    ending = next((known for known in READERS if path.name.lower().endswith(known)), None)
+    if ending is None:
         raise BadInput(f"unknown data set {key!r}; {hint(key, names())}, or the path of a {' or '.join(READERS)} file")
     if not path.is_file():
         raise BadInput(f"there is no file {path}; check the path, or take one of {', '.join(names())}")
-    return partial(READERS[path.suffix], path), dict(options)
+    return partial(READERS[ending], path), rest
 
 
 def hint(wrong: str, right: Iterable[str]) -> str:

@@ -35,6 +35,7 @@ class DataSet:
         classes: names of the labels 0, 1, ...; empty where there are none.
         citation, licence, note: for people.
         vocabulary: what the token ids 0, 1, ... stand for; empty where the data are not tokens.
+        between: what stands between two tokens when they are written.
 
     Raises:
         ShapeError: when the parts differ in shape.
@@ -58,6 +59,7 @@ class DataSet:
     licence: str = ""
     note: str = ""
     vocabulary: tuple[str, ...] = ()
+    between: str = " "
 
     def __post_init__(self) -> None:
         if self.likelihood not in LIKELIHOODS:
@@ -94,7 +96,8 @@ class DataSet:
     def fingerprint(self) -> str:
         """SHA-256 (hex) over the stored bytes, the split, the binarisation and the likelihood.
 
-        The name and the texts do not enter: equal data have equal fingerprints.
+        The name and the texts do not enter: equal data have equal fingerprints. Of examples that are mapped from a
+        prepared file, the digest enters in place of the bytes.
         """
         digest = hashlib.sha256(json.dumps([self.likelihood, float(self.scale)]).encode())
         for part in self.parts.values():
@@ -102,7 +105,9 @@ class DataSet:
             settings: list[object] = [list(part.x.shape), str(part.x.dtype), float(part.divisor), part.binarise, seed]
             settings += [list(self.vocabulary)] if self.vocabulary else []
             digest.update(json.dumps(settings).encode())
-            for stored in (part.x, part.y):
+            if part.known is not None:
+                digest.update(part.known.digest.encode())
+            for stored in (None if part.known else part.x, part.y):
                 if stored is not None:
                     digest.update(stored.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()

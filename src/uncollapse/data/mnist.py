@@ -11,6 +11,7 @@ import numpy as np
 from uncollapse.data.dataset import DataSet
 from uncollapse.data.idx import read_idx
 from uncollapse.data.places import find_file, find_folder, roots
+from uncollapse.data.published import published
 from uncollapse.data.source import Source
 from uncollapse.data.tensors import from_tensors, mixed
 from uncollapse.errors import BadInput
@@ -128,7 +129,7 @@ class Family:
         places = " or ".join(str(root / self.folders[0]) for root in roots(data_dir))
         return (
             f"{self.name} was not found; put {wanted} (or the same without .gz) into {places}, "
-            "or say where they are with --data-dir (data_dir=) or $UNCOLLAPSE_DATA"
+            f"or say where they are with --data-dir (data_dir=) or $UNCOLLAPSE_DATA{how_to_get(self.name)}"
         )
 
 
@@ -155,6 +156,18 @@ WHAT = {
     "emnist": ("handwritten digits and letters, 47 balanced classes (other variants by option)", 102_800, 18_800),
 }
 
+BY_HAND = {
+    "kmnist": "they come from https://github.com/rois-codh/kmnist",
+    "emnist": "unpack https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
+}
+
+
+def how_to_get(name: str) -> str:
+    """The end of a sentence on where the files come from."""
+    if published(name):
+        return f"; `uncollapse data fetch {name}` downloads them"
+    return f"; {BY_HAND[name.partition('-')[0]]}"
+
 
 def described(family: Family) -> Source:
     """The family's line in the catalogue."""
@@ -167,6 +180,8 @@ def described(family: Family) -> Source:
         load=family.load,
         folders=family.folders,
         files=tuple(family.files),
+        remote=published(family.name),
+        by_hand=BY_HAND.get(family.name, ""),
         citation=family.citation,
         licence=family.licence,
     )

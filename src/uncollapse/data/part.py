@@ -1,5 +1,6 @@
 """One part of a data set: examples in the smallest honest type, and floats when they are asked for."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,10 +11,26 @@ from torch import Tensor
 
 from uncollapse.errors import BadInput, ShapeError
 
-__all__ = ["BINARISE", "Part"]
+__all__ = ["BINARISE", "Known", "Part"]
 
 BINARISE = ("none", "dynamic", "fixed")
 ROWS = 4096  # examples binarised at a time: bounds the memory, and is part of what a seed means
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known about examples without reading them; it speaks of this very tensor and of no other.
+
+    Attributes:
+        x: the tensor.
+        digest: of its bytes.
+        low, high: its smallest and largest stored number, NaN if there is one.
+    """
+
+    x: Tensor
+    digest: str
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +48,7 @@ class Part:
         binarise: "none", "dynamic" or "fixed".
         seed: of the fixed draw.
         tokens: whether the numbers are ids of words or signs, padded with 0 at the end; they then stay whole numbers.
+        known: digest and range of `x`, where `x` is mapped from a file that should not be read for them.
 
     Raises:
         ShapeError: when the dimensions are wrong.
@@ -49,13 +67,16 @@ class Part:
     binarise: str = "none"
     seed: int = 0
     tokens: bool = False
+    known: Known | None = None
 
     def __post_init__(self) -> None:
         if self.binarise not in BINARISE:
             raise BadInput(f"binarise should be one of {', '.join(BINARISE)}, got {self.binarise!r}")
         if not isinstance(self.divisor, int | float) or not 0 < self.divisor < float("inf"):
             raise BadInput(f"divisor should be the stored number that means 1, got {self.divisor!r}")
-        check_examples(self.x)
+        if self.known is not None and self.known.x is not self.x:
+            object.__setattr__(self, "known", None)
+        check_examples(self.x, self.known)
         if self.tokens and (self.x.is_floating_point() or self.divisor != 1 or self.binarise != "none"):
             raise BadInput("tokens are whole numbers (N, T) that are neither divided nor binarised")
         low, high = self.range
@@ -83,7 +104,7 @@ class Part:
     @cached_property
     def range(self) -> tuple[float, float]:
         """The smallest and the largest value."""
-        low, high = self.x.aminmax()
+        low, high = self.x.aminmax() if self.known is None else (self.known.low, self.known.high)
         return float(low) / self.divisor, float(high) / self.divisor
 
     @cached_property
@@ -150,7 +171,8 @@ class Part:
 
     def to(self, device: torch.device | str) -> "Part":
         """The same part with its examples on another device."""
-        moved = replace(self, x=self.x.to(device))
+        x = self.x.to(device)
+        moved = replace(self, x=x, known=None if self.known is None else replace(self.known, x=x))
         if "drawn" in self.__dict__:
             moved.__dict__["drawn"] = self.drawn.to(device)
         return moved
@@ -169,7 +191,7 @@ class Part:
         return f"Part({len(self)} x {self.shape} {stored}, {labels}, binarise={self.binarise!r})"
 
 
-def check_examples(x: Any) -> None:
+def check_examples(x: Any, known: Known | None = None) -> None:
     """Refuse what is not a table of at least two finite examples."""
     if not isinstance(x, Tensor):
         raise ShapeError(f"examples should be a tensor (N, *X), got {type(x).__name__}")
@@ -182,6 +204,8 @@ def check_examples(x: Any) -> None:
         raise BadInput(f"at least two examples are needed, got {len(x)}")
     if x.numel() == 0 or x.is_complex():
         raise ShapeError(f"examples should hold real numbers, got {x.dtype} of shape {tuple(x.shape)}")
+    if known is not None and math.isfinite(known.low) and math.isfinite(known.high):
+        return
     if x.is_floating_point() and not x.isfinite().all():
         bad = (~x.isfinite()).flatten(1).any(1).nonzero().flatten()
         raise BadInput(

@@ -44,6 +44,7 @@ class Source:
         by_hand: what the user has to do to get the files, where they cannot be fetched.
         citation, licence: for people.
         width: bytes that a stored number takes.
+        stands_in_for: the published data set in whose place it is used, where that one is not to be had.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Source:
     citation: str = ""
     licence: str = ""
     width: int = 1
+    stands_in_for: str = ""
 
     @property
     def nbytes(self) -> int:

@@ -94,8 +94,9 @@ def as_data(data: Any, seed: int = 0) -> DataSet:
     """Whatever a user brings, as a data set; values are taken as they are, nothing is binarised.
 
     Arguments:
-        data: a `DataSet`; a torch `TensorDataset`; a tensor or array (N, *X); a pair (x, labels); a pair
-            (train, valid) or a triple (train, valid, test), each of which is a tensor, an array or a pair (x, labels).
+        data: a `DataSet`; a torch `TensorDataset`; a `Dataset` or `DatasetDict` of Hugging Face's library; a tensor or
+            array (N, *X); a pair (x, labels); a pair (train, valid) or a triple (train, valid, test), each of which is
+            a tensor, an array or a pair (x, labels).
         seed: of the split, where one is made.
 
     Raises:
@@ -111,6 +112,10 @@ def as_data(data: Any, seed: int = 0) -> DataSet:
         data = data.tensors if len(data.tensors) > 1 else data.tensors[0]
     if isinstance(data, Tensor | np.ndarray):
         return from_tensors(data, seed=seed)
+    if type(data).__module__.startswith("datasets."):
+        from uncollapse.data.huggingface import from_object  # it builds on this file
+
+        return from_object(data, seed)
     if isinstance(data, tuple | list) and 2 <= len(data) <= 3 and all(map(is_piece, data)):
         if len(data) == 2 and is_labels(data):
             return from_tensors(*data, seed=seed)

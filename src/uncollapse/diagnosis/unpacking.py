@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.sampler import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
+from uncollapse.data.huggingface import is_object, values_of
 from uncollapse.errors import BadInput, ShapeError
 
 __all__ = ["table", "unpacked"]
@@ -34,6 +35,9 @@ def unpacked(data: Any, labels: Any, batch_size: int) -> tuple[Any, Any]:
         )
     if isinstance(data, Tensor | np.ndarray):
         return table(data), labels
+    if is_object(data):
+        x, y = values_of(data)
+        return table(x), y if labels is None else labels
     if isinstance(data, Mapping) or hasattr(data, "batches") or hasattr(data, "obs"):
         return data, labels
     if isinstance(data, Dataset):

@@ -1,0 +1,85 @@
+"""Folders of studies, of protocols and of exact computations: where they are and what they hold."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from uncollapse.cli.protocols import find_protocol, with_protocol
+from uncollapse.errors import BadInput
+
+__all__ = ["export_folder", "find_study", "folder_of", "results_of", "write_page"]
+
+
+def write_page(header: dict[str, Any], results: list[dict[str, Any]], path: Path) -> Path:
+    """The page of a study, or of an exact computation, which has no runs."""
+    from uncollapse import report
+    from uncollapse.report.protocol import page
+
+    return report.write(header, results, path) if results else page.write(header["protocol"], path)
+
+
+def export_folder(folder: Path, to: Path) -> list[Path]:
+    """Copy a study's results, or an exact computation, with the table of its protocol."""
+    from uncollapse import report
+    from uncollapse.report.protocol.exporting import export_protocol
+
+    header, results = results_of(folder)
+    if results:
+        report.export(folder, to)
+    if "protocol" in header:
+        export_protocol(folder, header["protocol"], to)
+        write_page(header, results, to / "report.html")
+    return sorted(path for path in to.rglob("*") if path.is_file())
+
+
+def results_of(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Header and results of a study folder; what had to be left out is said on the error stream."""
+    from uncollapse import report
+    from uncollapse.store import read_json
+
+    mark = folder / "study.json"
+    if not mark.exists() and (folder / "protocol.json").exists():
+        header = with_protocol(folder, {}, [])
+        if header.get("protocol", {}).get("quantities") or header.get("protocol", {}).get("seconds"):
+            return header, []
+    if not mark.exists():
+        raise BadInput(f"{folder} holds no study yet; `uncollapse study run` makes one")
+    header, results = report.load_results(folder, read_json(mark))
+    for remark in header.get("remarks", []):
+        typer.secho(f"note: {remark}", fg="yellow", err=True)
+    return with_protocol(folder, header, results), results
+
+
+def folder_of(study: str, out: Path | None, scale: str) -> Path:
+    """The folder of a study, of a protocol's runs or of an exact computation."""
+    path = Path(study)
+    if path.is_dir() and not (path / "study.yaml").exists() and (path / "protocol.json").exists():
+        return out or path
+    found = find_protocol(study, scale, None)
+    if found is not None and found[1] is None:
+        return out or Path("runs") / f"{study}-{scale}"
+    return find_study(study, None, out, scale)[1]
+
+
+def find_study(study: str, overrides: list[str] | None, out: Path | None, scale: str = "small") -> tuple[Any, Path]:
+    """A study and its folder, from a file, a folder or the name of an embedded one or of a protocol."""
+    from importlib.resources import files
+
+    from uncollapse.study import Study
+    from uncollapse.study.config import load_study, parse
+
+    path = Path(study)
+    if path.is_dir():
+        spec = load_study(path / "study.yaml", overrides)
+        return spec, out or path
+    found = find_protocol(study, scale, overrides)
+    if found is not None:
+        spec = found[0].study_at(scale) if found[1] is None else found[1]
+        return spec, out or Path("runs") / spec.name
+    embedded = files("uncollapse") / "studies" / f"{study}.yaml"
+    if not path.exists() and "/" not in study and embedded.is_file():
+        spec = parse(Study, embedded.read_text(encoding="utf-8"), f"{study}.yaml", overrides)
+    else:
+        spec = load_study(path, overrides)
+    return spec, out or Path("runs") / spec.name
