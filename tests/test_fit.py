@@ -98,7 +98,7 @@ def test_the_global_random_stream_is_left_alone():
     assert torch.equal(state, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("optimiser", ["adam", "adamw", "sgd", "plain-sgd"])
 def test_interrupted_in_process_and_resumed_gives_the_same_bits(tmp_path, optimiser):
     options = {"batches": 30, "batch_size": 16, "optimiser": optimiser, "lr": 1e-2, "validate_every": 7}
     whole = fit(small_model(), (DATA, DATA), **options)

@@ -9,8 +9,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "uncollapse"
 
 FLOORS = [
     {"errors", "functional", "plain"},
-    {"augment", "distributions", "schedules", "vonmises"},
-    {"draw", "data"},
+    {"augment", "distributions", "likelihoods", "schedules", "vonmises"},
+    {"draw", "data", "sides"},
     {"codes", "nets", "remedies", "wrappers"},
     {"metrics", "objective", "verdict"},
     {"testing", "store", "plan", "progress", "board", "adapters", "monitor"},
@@ -19,7 +19,7 @@ FLOORS = [
     {"rescuing"},
     {"study"},
     {"report"},
-    {"diagnose"},
+    {"diagnose", "protocols"},
     {"cli"},
 ]
 NEVER = [

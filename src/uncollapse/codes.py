@@ -142,7 +142,7 @@ def encode(model: Model, batches: Iterable[tuple[Tensor, Tensor | None]], seed: 
             samples.append(z)
             if scale is None:
                 posteriors.append(q)
-            kls.append(divergences(q, model.prior(), z.to(x)))
+            kls.append(divergences(q, model.prior(), z.to(x if x.is_floating_point() else mean.to(x.device))))
             labels.append(y)
     if not means:
         raise ShapeError("the data hold no example; at least two are needed")

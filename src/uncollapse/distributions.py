@@ -136,10 +136,20 @@ def observation(raw: Any) -> Tensor:
 
 def is_bernoulli(px: Distribution) -> bool:
     """Whether a likelihood is one of binary observations, however it is wrapped."""
+    return single(px) is constraints.boolean
+
+
+def is_counted(px: Distribution) -> bool:
+    """Whether a likelihood is one of whole numbers (counts, token ids), however it is wrapped."""
+    return single(px) is constraints.nonnegative_integer
+
+
+def single(px: Distribution) -> Any:
+    """What one number of an observation may be."""
     support: Any = px.support
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
-    return support is constraints.boolean
+    return support
 
 
 def check_observed(px: Distribution, low: float, high: float) -> None:
@@ -150,8 +160,16 @@ def check_observed(px: Distribution, low: float, high: float) -> None:
         low, high: the smallest and the largest observed value.
 
     Raises:
-        BadInput: when they leave [0, 1] and the likelihood is Bernoulli.
+        BadInput: when they leave [0, 1] and the likelihood is Bernoulli or one of levels in [0, 1], or are negative
+            and it is one of counts.
     """
+    if is_counted(px) and low < 0:
+        raise BadInput(f"the model's likelihood is one of whole numbers from 0, but the data have {low:g}")
+    if single(px) is constraints.unit_interval and (low < 0 or high > 1):
+        raise BadInput(
+            f"the model's likelihood is one of levels between 0 and 1, but the data have {low:g} to {high:g}; divide "
+            "them by their largest level, 255 for bytes"
+        )
     if is_bernoulli(px) and (low < 0 or high > 1):
         raise BadInput(
             f"the model's Bernoulli likelihood needs values between 0 and 1, but the data have {low:g} to {high:g}; "

@@ -47,7 +47,8 @@ class VAE(nn.Module):
         decoder: module from z (B, D) to logits or means (B, *X), or to a distribution over x.
         latent: D.
         read_q: reader of the encoder's output.
-        read_x: reader of the decoder's output.
+        read_x: reader of the decoder's output. Where a reader is a module with parameters (see
+            `uncollapse.likelihoods`), they are the model's, and count to the decoder; those of `read_q` to the encoder.
         prior: a distribution with event (D,), or a callable (a module, say) that returns one; N(0, I) if None.
 
     Raises:

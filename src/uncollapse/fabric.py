@@ -205,8 +205,9 @@ def accelerator_of(device: str) -> tuple[str, Any]:
 def optimiser(parameters: list[nn.Parameter], plan: Settings) -> torch.optim.Optimizer:
     """Adam, AdamW or SGD in their fused forms."""
     fused = all(p.device.type in {"cpu", "cuda"} and p.is_floating_point() for p in parameters)
-    if plan.optimiser == "sgd":
-        return torch.optim.SGD(parameters, plan.lr, momentum=0.9, weight_decay=plan.weight_decay, fused=fused)
+    if plan.optimiser in ("sgd", "plain-sgd"):
+        momentum = 0.9 if plan.optimiser == "sgd" else 0.0
+        return torch.optim.SGD(parameters, plan.lr, momentum=momentum, weight_decay=plan.weight_decay, fused=fused)
     kind = torch.optim.Adam if plan.optimiser == "adam" else torch.optim.AdamW
     return kind(parameters, plan.lr, weight_decay=plan.weight_decay, fused=fused)
 

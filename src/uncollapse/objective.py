@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from uncollapse.draw import Draw, Model, draw
 from uncollapse.errors import BadInput
 from uncollapse.remedies import Inner, Remedy
+from uncollapse.sides import sides
 
 __all__ = ["Objective", "parts_of"]
 
@@ -124,13 +125,11 @@ def parts_of(model: nn.Module, remedies: nn.Module) -> dict[str, list[nn.Paramet
     """Trainable parameters by part, each exactly once: encoder, decoder, other, remedies.
 
     A model says with a method `parts()`, {name: modules}, what belongs to its encoder and to its decoder; without
-    one, its attributes of these names count.
+    one, its attributes of these names count, and the readers of their output.
     """
     seen: set[int] = set()
     groups: dict[str, list[nn.Parameter]] = {}
-    told = getattr(model, "parts", None)
-    owners = told() if callable(told) else {name: [getattr(model, name, None)] for name in ("encoder", "decoder")}
-    for name, members in {**owners, "other": [model], "remedies": [remedies]}.items():
+    for name, members in {**sides(model), "other": [model], "remedies": [remedies]}.items():
         parameters = [p for owner in members if isinstance(owner, nn.Module) for p in owner.parameters()]
         groups[name] = []
         for parameter in parameters:

@@ -22,7 +22,7 @@ class Settings:
         batches: length of training in batches; or give `epochs`. Inner steps of a remedy do not count.
         epochs: length of training in passes over the data (fractions are fine).
         batch_size: B. The last incomplete batch of an epoch is left out, so that K of a critic is constant.
-        optimiser: "adam", "adamw" or "sgd" (momentum 0.9).
+        optimiser: "adam", "adamw", "sgd" (momentum 0.9) or "plain-sgd" (none).
         lr: learning rate.
         weight_decay: decoupled for AdamW, an L2 penalty for the others.
         clip: largest norm of the whole gradient; None leaves it alone.
@@ -46,7 +46,7 @@ class Settings:
     batches: int | None = None
     epochs: float | None = None
     batch_size: int = 64
-    optimiser: Literal["adam", "adamw", "sgd"] = "adam"
+    optimiser: Literal["adam", "adamw", "sgd", "plain-sgd"] = "adam"
     lr: float = 1e-3
     weight_decay: float = 0.0
     clip: float | None = None
@@ -72,7 +72,11 @@ class Settings:
         """Everything that is wrong with these settings, a sentence each."""
         if (self.batches is None) == (self.epochs is None):
             yield "training needs a length: give either batches=... or epochs=..., and not both"
-        choices = {"optimiser": ("adam", "adamw", "sgd"), "precision": ("32", "bf16", "auto"), "keep": ("best", "last")}
+        choices = {
+            "optimiser": ("adam", "adamw", "sgd", "plain-sgd"),
+            "precision": ("32", "bf16", "auto"),
+            "keep": ("best", "last"),
+        }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 yield f"{name} should be one of {', '.join(allowed)}, got {getattr(self, name)!r}"

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from uncollapse.errors import BadInput, ShapeError
 from uncollapse.nets import PixelCNN
-from uncollapse.nets.pixelcnn import MaskedConv
+from uncollapse.nets.masked import MaskedConv
 
 CASES = [((1, 5, 4), {}), ((3, 3, 4), {}), ((2, 4, 3), {"skip": 2}), ((1, 6, 6), {"norm": "batch", "skip": 2})]
 

@@ -9,6 +9,7 @@ from uncollapse.diagnosis.gathering import log_likelihoods
 from uncollapse.diagnosis.inference_causes import baseline
 from uncollapse.diagnosis.refusals import reason
 from uncollapse.diagnosis.subject import Evidence, Subject
+from uncollapse.diagnosis.weight import base_of
 from uncollapse.metrics import Estimate
 from uncollapse.metrics.estimate import known_error, mean_estimate
 
@@ -98,6 +99,8 @@ def factorises(subject: Subject, count: int = 64) -> bool | None:
     if not subject.adapted.decodes or len(x) < 2:
         return None
     other, z = x.roll(1, 0), subject.z[: len(x)]
+    if given_total(subject, z):
+        return True
     half = torch.zeros_like(x[0], dtype=torch.bool).flatten()
     half[: half.numel() // 2] = True
     half = half.view_as(x[0])
@@ -108,6 +111,15 @@ def factorises(subject: Subject, count: int = 64) -> bool | None:
     except Exception:  # somebody's likelihood may raise anything
         return None
     return bool(((whole - mixed).abs() <= 1e-5 * (1 + whole.abs())).all())
+
+
+def given_total(subject: Subject, z: Tensor) -> bool:
+    """Whether counts are described given their total: it couples them, although the decoder sees z alone."""
+    try:
+        with evaluation(subject.module, subject.seed):
+            return bool(getattr(base_of(subject.model.likelihood(z)), "given_total", False))
+    except Exception:  # somebody's likelihood may raise anything
+        return False
 
 
 def sum_of(subject: Subject, inputs: list[Tensor], z: Tensor) -> Tensor:

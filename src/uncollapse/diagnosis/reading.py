@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from uncollapse.adapters.base import Adapted
-from uncollapse.codes import Codes, batches_of, encode, private_stream
+from uncollapse.codes import Codes, batches_of, encode, evaluation, private_stream
 from uncollapse.diagnosis.labels import about, classes
 from uncollapse.diagnosis.parting import Parts, supplied
 from uncollapse.diagnosis.refusals import reason
+from uncollapse.distributions import is_counted
 from uncollapse.errors import BadInput, ShapeError, UncollapseError, WorkFailed
 
 __all__ = ["Reading", "read"]
@@ -61,7 +62,7 @@ def read(adapted: Adapted, data: Any, labels: Any, keep: int, batch_size: int, s
     total = len(codes)
     given, names = classes(codes.labels if labels is None else labels, total)
     names = names or tuple(parts.words)
-    scaled = () if adapted.kind in COUNTED else sieve.remarks
+    scaled = () if adapted.kind in COUNTED or counted(adapted) else sieve.remarks
     remarks = (*scaled, *sieve.broken_remark(), *parts.remarks, *about(given))
     codes = replace(codes, labels=given)
     good = finite(codes)
@@ -71,6 +72,15 @@ def read(adapted: Adapted, data: Any, labels: Any, keep: int, batch_size: int, s
     place = torch.cumsum(good, 0) - 1  # where a row stands once the others are gone
     codes = codes if not len(dropped) else kept(codes, good)
     return Reading(codes, x[chosen.to(x.device)], place[rows[chosen]], total, dropped, sieve.distinct, names, remarks)
+
+
+def counted(adapted: Adapted) -> bool:
+    """Whether the model describes whole numbers, so that the data should be some."""
+    try:
+        with evaluation(adapted.model, 0):
+            return is_counted(adapted.model.likelihood(adapted.model.prior().sample(torch.Size((1,)))))
+    except Exception:  # somebody's likelihood may raise anything
+        return False
 
 
 def encoded(adapted: Adapted, batches: Iterable[tuple[Tensor, Tensor | None]], sieve: "Sieve", seed: int) -> Codes:

@@ -5,12 +5,16 @@ from typing import Any
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from uncollapse.codes import Codes
+from uncollapse.codes import Codes, evaluation
 from uncollapse.diagnosis.refusals import reason
-from uncollapse.diagnosis.subject import Subject
+from uncollapse.diagnosis.subject import LEAST, SHARE, Subject
 from uncollapse.metrics import LocalCollapse, local_collapse
+from uncollapse.metrics.fisher import family_of
 
 __all__ = ["rooms"]
+
+SAMPLES = 256  #: of every example, where the spectrum is sampled
+PASSES = 5  #: what drawing and scoring a sample costs, in passes of the decoder
 
 
 def rooms(subject: Subject) -> LocalCollapse | str:
@@ -28,11 +32,24 @@ def measured(subject: Subject) -> LocalCollapse | str:
         return "A decoder and at least two inputs are needed."
     if "broken decoder" in subject.memory:
         return "The decoder gives NaN or infinite log p(x|z)."
+    if too_slow(subject):
+        return "The decoder's local spectrum is an average over samples, which take too long to draw from this decoder."
     try:
         model, codes = standardised(subject)
         return local_collapse(model, codes, subject.rows[:count], subject.some(count), seed=subject.seed)
     except Exception as error:  # somebody's decoder may raise anything
         return f"The decoder's local spectrum could not be computed: {reason(error)}."
+
+
+def too_slow(subject: Subject) -> bool:
+    """Whether the spectrum has to be sampled, and a fifth of the budget's time does not do for a few examples."""
+    try:
+        with evaluation(subject.module, subject.seed):
+            known = family_of(subject.model.likelihood(subject.z[:1])) is not None
+    except Exception:  # somebody's decoder may raise anything
+        return False
+    draws = max(SAMPLES, 4 * subject.codes.latent)
+    return not known and subject.pace * PASSES * draws * LEAST > SHARE * subject.budget.seconds
 
 
 def standardised(subject: Subject) -> tuple[Any, Codes]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import product
 from typing import Any, cast
 
 import torch
@@ -11,6 +12,7 @@ from torch.distributions import Distribution, constraints
 
 from uncollapse.distributions import precise
 from uncollapse.errors import ShapeError, Unsupported
+from uncollapse.nets.stepping import stepping
 
 __all__ = ["Autoregressive"]
 
@@ -20,8 +22,9 @@ class Autoregressive(Distribution):
 
     $\log p(x|z) = \sum_i \log \mathrm{Bernoulli}(x_i; \pi_i(x_{<i}, z))$
 
-    Within a pixel, channels come in their stored order. `log_prob` costs one pass of the network,
-    `sample` and `greedy` one pass for every pixel and channel.
+    Within a pixel, channels come in their stored order. `log_prob` costs one pass of the network, `sample` and `greedy`
+    one pass for every pixel and channel: of that pixel alone where the network remembers the ones before (see
+    `nets.stepping`; `PixelCNN` and `LIDPixelCNN` do), otherwise of all pixels so far.
 
     Arguments:
         network: a module from images (B, C, h, W) and context (B, M, h, W) to logits (B, C, h, W). It takes
@@ -95,14 +98,15 @@ class Autoregressive(Distribution):
         full = lead + self.batch_shape + self.event_shape
         flat, context = self._fold(self.context.new_zeros(full), lead)
         channels, height, width = self.event_shape
-        with evaluating(self.network):
-            for row in range(height):
-                for column in range(width):
-                    for channel in range(channels):
-                        # nothing below this row can matter, so it is left out
-                        logits = self.network(flat[:, :, : row + 1], context[:, :, : row + 1])
-                        chance = precise(logits[:, channel, row, column]).sigmoid()
-                        flat[:, channel, row, column] = choose(chance)
+        with evaluating(self.network), stepping(self.network, flat) as place:
+            for row, column, channel in product(range(height), range(width), range(channels)):
+                if place is None:  # nothing below this row can matter, so it is left out
+                    logits = self.network(flat[:, :, : row + 1], context[:, :, : row + 1])[:, channel, row, column]
+                else:
+                    place.row, place.column = row, column
+                    here = (slice(None), slice(None), slice(row, row + 1), slice(column, column + 1))
+                    logits = self.network(flat[here], context[here])[:, channel, 0, 0]
+                flat[:, channel, row, column] = choose(precise(logits).sigmoid())
         return flat.reshape(full)
 
     def _lead(self, value: Tensor) -> Size:

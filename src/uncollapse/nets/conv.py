@@ -76,6 +76,7 @@ class ConvDecoder(nn.Module):
     """The mirror of `ConvEncoder`: fully connected layers, then a transposed convolution for each convolution.
 
     Arguments: as for `ConvEncoder`, in the encoder's order, so that equal settings make a matching pair.
+        squash: whether a sigmoid keeps the outputs in [0, 1]: for a Gaussian likelihood of images, whose means they are.
 
     Raises:
         ShapeError: when the image is too small; the message names the smallest side that works.
@@ -96,6 +97,7 @@ class ConvDecoder(nn.Module):
         padding: Sequence[int] = (0, 0, 0, 0, 0),
         hidden: int = 512,
         activation: str = "relu",
+        squash: bool = False,
     ) -> None:
         super().__init__()
         channels, *sides = image_shape(shape, "ConvDecoder")
@@ -111,10 +113,10 @@ class ConvDecoder(nn.Module):
             extra = [side[layer] - ((side[layer + 1] - 1) * stride - 2 * pad + kernel) for side in (heights, lengths)]
             deconvolution = nn.ConvTranspose2d(width, into[layer], kernel, stride, pad, (extra[0], extra[1]))
             parts += [activation_of(activation), deconvolution]
-        self.body = nn.Sequential(*parts)
+        self.body = nn.Sequential(*parts, *([nn.Sigmoid()] if squash else []))
 
     def forward(self, z: Tensor) -> Tensor:
-        """Logits or means (B, C, H, W) for z (B, D); no sigmoid."""
+        """Logits or means (B, C, H, W) for z (B, D)."""
         return cast(Tensor, self.body(z))
 
 

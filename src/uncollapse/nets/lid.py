@@ -148,6 +148,8 @@ class LIDPixelCNN(nn.Module):
 class Shifted(nn.Module):
     """A masked network without context: images (B, C, h, W) and what is added to their logits, of the same shape."""
 
+    steps = True  #: as its stack
+
     def __init__(self, stack: nn.Module, channels: int) -> None:
         super().__init__()
         self.stack, self.channels = stack, channels

@@ -1,16 +1,15 @@
 """Autoregressive decoder of binary images: strong enough to do without z, which makes it a test bed for collapse."""
 
-import math
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uncollapse.errors import BadInput
 from uncollapse.nets.autoregressive import Autoregressive
+from uncollapse.nets.masked import MaskedConv
 from uncollapse.nets.shapes import activation_of, check_latent, check_widths, image_shape, whole
 
 __all__ = ["PixelCNN"]
@@ -132,6 +131,8 @@ class Stack(nn.Module):
     The context is added to the first layer; what it holds beyond that belongs to the blocks, in order.
     """
 
+    steps = True  #: a walk pixel by pixel needs a memory for the masked convolutions only
+
     def __init__(self, style: Style, channels: int, kernels: tuple[int, ...], bottleneck: int, skip: int) -> None:
         super().__init__()
         self.skip = skip
@@ -183,52 +184,6 @@ class Bottleneck(nn.Module):
         """(B, channels, H, W) to the same; `extra` of that shape is added before the last nonlinearity."""
         out = h + self.body(h)
         return cast(Tensor, self.activation(out if extra is None else out + extra))
-
-
-class MaskedConv(nn.Module):
-    """Convolution that sees no later pixel; only the rows of the kernel that may be seen are kept.
-
-    Arguments:
-        into, out: channels.
-        kernel: odd size.
-        groups: image channels; the features fall into as many groups, in order.
-        hide_self: type A, the group itself is hidden at its own pixel; otherwise type B, it is seen.
-    """
-
-    def __init__(self, into: int, out: int, kernel: int, groups: int, hide_self: bool = False) -> None:
-        super().__init__()
-        self.border = kernel // 2
-        mask = torch.ones(out, into, self.border + 1, kernel)
-        mask[:, :, -1, self.border + 1 :] = 0
-        source = torch.arange(into) * groups // into
-        target = (torch.arange(out) * groups // out).unsqueeze(1)
-        mask[:, :, -1, self.border] = (source < target if hide_self else source <= target).float()
-        self.weight = nn.Parameter(torch.empty_like(mask))
-        self.bias = nn.Parameter(torch.empty(out))
-        self.register_buffer("mask", mask, persistent=False)
-        self.masked = bool((mask == 0).any())
-        self.reset_parameters()
-
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Draw fresh weights, uniform within one over the square root of the inputs that are seen."""
-        mask = cast(Tensor, self.mask)
-        bound = 1 / math.sqrt(max(float(mask[-1].sum()), 1.0))
-        self.weight.uniform_(-bound, bound).mul_(mask)
-        self.bias.uniform_(-bound, bound)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, into, H, W) to (B, out, H, W)."""
-        weight = self.weight * cast(Tensor, self.mask) if self.masked else self.weight
-        border = self.border
-        if border:
-            x = F.pad(x, (border, border, border, 0))
-        return F.conv2d(x, weight, self.bias)
-
-    def extra_repr(self) -> str:
-        """Shown by `print`."""
-        out, into, _, kernel = self.weight.shape
-        return f"{into}, {out}, kernel={kernel}"
 
 
 def check(

@@ -75,7 +75,8 @@ def preflight(
     if given is None and weight is None:
         weight = 1.0
     effective = weigh(adapted, model, x, given, weight, seed)
-    spectrum = None if px is None else ruled(x, px, effective, adapted.assumed)
+    learned = getattr(getattr(adapted.model, "read_x", None), "learns_noise", False)  # its first value says nothing
+    spectrum = None if px is None or learned else ruled(x, px, effective, adapted.assumed)
     latent = q.event_shape[-1]
     checks += [weighed(effective), latents(effective, spectrum, latent)]
     trial = tried(model, x[:256], batch, given, weight, optimizer, seed)

@@ -82,7 +82,8 @@ def weighed(effective: EffectiveBeta) -> Check:
 def latents(effective: EffectiveBeta, spectrum: Spectrum | None, latent: int) -> Check:
     """How many latents can stay active."""
     if spectrum is None:
-        return Check("latents", "unknown", "There is an eigenvalue rule for Gaussian and Bernoulli likelihoods only.")
+        said = "There is an eigenvalue rule for Bernoulli likelihoods and Gaussian ones of a fixed deviation only."
+        return Check("latents", "unknown", said)
     now, fair = min(spectrum.allowed, latent), min(spectrum.at(1.0), latent)
     best = spectrum.supported(latent)
     sign = "beta" if spectrum.rule != "gaussian" else "beta s²"

@@ -57,6 +57,7 @@ def attempt(native: nn.Module, view: Callable[[Any], Any], x: Tensor, loss: Any,
         encoder = reached(copy, lambda: [adapted.posterior(x).mean, adapted.posterior(x).variance])
         z = adapted.posterior(x).mean.detach()
         decoder = reached(copy, lambda: [adapted.likelihood(z).mean])
+        decoder |= reached(copy, lambda: [adapted.likelihood(z).log_prob(x)])  # not all have a mean, nor all in it
         frozen = frozenset(name for name, p in copy.named_parameters() if not p.requires_grad)
         with relus(copy) as dead, saved() as kept:
             value = loss(copy, adapted, x)

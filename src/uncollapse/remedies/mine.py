@@ -51,7 +51,8 @@ class MINE(Remedy):
         decay: of the moving average, per step, in [0, 1); 0 is the plain gradient of the batch.
         embed, hidden_x, hidden: widths of the embeddings, of x's hidden layer and of T's.
         compare: "sample" or "mean".
-        x_tower: what reads x, as for `NeuralCritic`; a module of one's own gives `embed` numbers per example.
+        x_tower, vocabulary: what reads x, as for `NeuralCritic`; a module of one's own gives `embed` numbers per
+            example.
 
     Raises:
         BadInput: for an unknown choice, a size out of range, or a batch of one.
@@ -89,6 +90,7 @@ class MINE(Remedy):
         hidden: int = 128,
         compare: Compare = "sample",
         x_tower: nn.Module | str | None = None,
+        vocabulary: int | None = None,
     ) -> None:
         super().__init__(weight)
         widths("MINE", latent=latent, embed=embed, hidden_x=hidden_x, hidden=hidden)
@@ -98,7 +100,7 @@ class MINE(Remedy):
         if self.decay >= 1:
             raise BadInput(f"decay of MINE should be below 1, got {decay!r}")
         if not isinstance(x_tower, nn.Module):
-            x_tower = tower(x_tower, check_shape(shape, "MINE"), hidden_x, embed)
+            x_tower = tower(x_tower, check_shape(shape, "MINE"), hidden_x, embed, vocabulary)
         self.x_tower = x_tower
         self.z_tower = nn.Linear(latent, embed)
         self.joint = nn.Sequential(nn.ReLU(), *head(embed, hidden, 1))

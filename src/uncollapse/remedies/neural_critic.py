@@ -45,6 +45,8 @@ class NeuralCritic(Remedy):
             the model would learn.
         x_tower: what reads x before the hidden layer: None flattens it; the name of an encoder of `uncollapse.nets`
             builds a fresh one ("conv-small", say); a module of one's own maps x (B, *X) to (B, E) itself.
+        vocabulary: V, where x are rows of token ids (T,): a named encoder of text is told it, and without a name x is
+            read by an LSTM over word vectors ("lstm").
 
     Raises:
         BadInput: for an unknown choice, a width or temperature that is not positive, or a batch of one.
@@ -81,6 +83,7 @@ class NeuralCritic(Remedy):
         side: Side = "inference",
         kind: Kind = "multisample",
         gradient: Gradient = "reparametrised",
+        vocabulary: int | None = None,
     ) -> None:
         super().__init__(weight)
         widths("NeuralCritic", latent=latent, embed=embed, hidden_x=hidden_x, hidden_z=hidden_z)
@@ -91,7 +94,9 @@ class NeuralCritic(Remedy):
                 "SelfCritic and HybridCritic train the encoder then, gradient='straight_through' the decoder"
             )
         self.draws_noise, self.reaches_encoder = self.task.on_model, not self.task.on_model
-        self.x_tower = x_tower if isinstance(x_tower, nn.Module) else tower(x_tower, shape, hidden_x, embed)
+        if not isinstance(x_tower, nn.Module):
+            x_tower = tower(x_tower, shape, hidden_x, embed, vocabulary)
+        self.x_tower = x_tower
         self.z_tower = head(latent, hidden_z, embed)
         self.score = Cosine(temperature, learn_temperature)
 
@@ -123,12 +128,14 @@ class NeuralCritic(Remedy):
         return f"weight={shown(self.weight)}, {self.task}, {layers(self)}, {self.score.extra_repr()}"
 
 
-def tower(name: str | None, shape: Sequence[int], hidden: int, embed: int) -> nn.Sequential:
+def tower(
+    name: str | None, shape: Sequence[int], hidden: int, embed: int, vocabulary: int | None = None
+) -> nn.Sequential:
     """A network from x (B, *X) to (B, E): flattened, or read by the trunk of a named encoder first."""
     shape = check_shape(shape, "NeuralCritic")
-    if name is None:
+    if name is None and vocabulary is None:
         return nn.Sequential(nn.Flatten(), *head(math.prod(shape), hidden, embed))
-    encoder: Any = make("x_tower", name, encoders(), shape, 1)
+    encoder: Any = make("x_tower", name or "lstm", encoders(), shape, 1, vocabulary)
     return nn.Sequential(encoder.trunk, *head(encoder.features, hidden, embed))
 
 

@@ -11,6 +11,7 @@ from uncollapse.errors import BadInput, Unsupported
 from uncollapse.remedies.base import Inner, Remedy
 from uncollapse.remedies.rate import FreeBits, FreeBitsMode
 from uncollapse.schedules import Linear
+from uncollapse.sides import sides
 
 __all__ = ["Rescue", "check_decoder", "reset_decoder"]
 
@@ -153,9 +154,7 @@ def parts(model: Any, part: str) -> list[nn.Module]:
     Raises:
         Unsupported: when there is no decoder.
     """
-    told = getattr(model, "parts", None)
-    found = told().get(part, []) if callable(told) else [getattr(model, part, None)]
-    modules = [module for module in found if isinstance(module, nn.Module)]
+    modules = [module for module in sides(model).get(part, []) if isinstance(module, nn.Module)]
     if part == "decoder" and not any(True for module in modules for _ in module.parameters()):
         raise Unsupported(
             f"{type(model).__name__} has no decoder with parameters to reset; name it `decoder`, or take reset=False"

@@ -44,6 +44,7 @@ def build(run: Run, data: DataSet) -> tuple[Any, Objective]:
         context = {
             "shape": data.shape, "latent": spec.latent, "features": trunk_features(model, data),
             "encoder": model.encoder, "read_q": model.read_q,
+            "vocabulary": len(data.vocabulary) if data.train.tokens else None,
             "examples": data.train.take(torch.arange(min(len(data.train), EXAMPLES))),
         }  # fmt: skip
         for one in spec.wrap:
@@ -80,8 +81,8 @@ def remedy_names() -> list[str]:
 def build_named(spec: str | dict[str, Any], context: dict[str, Any], kind: str) -> Any:
     """One remedy or wrapper from `Name` or `{Name: {argument: value}}`.
 
-    Arguments named shape, latent, features, encoder, read_q, examples and model are filled in from model and data
-    when not given.
+    Arguments named shape, latent, features, encoder, read_q, vocabulary, examples and model are filled in from model
+    and data when not given.
     """
     if isinstance(spec, str):
         spec = {spec: {}}

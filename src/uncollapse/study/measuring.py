@@ -25,6 +25,7 @@ from uncollapse.plan import derive
 from uncollapse.study.legacy import legacy_values
 from uncollapse.study.pictures import pictures, prior_samples
 from uncollapse.study.spec import Measure, Run
+from uncollapse.study.texts import texts
 from uncollapse.verdict import verdict
 
 __all__ = ["measure", "watcher"]
@@ -76,6 +77,7 @@ def measure(run: Run, model: Any, data: DataSet) -> dict[str, Any]:
         "spectrum": units.spectrum.tolist(),
         "reference": reference(data, run.measure.k) if likeness else {},
         "noise": [{"variance": s2, **noise_gap(model, data.test, s2, seed=seed).to_dict()} for s2 in run.measure.noise],
+        "texts": texts(model, data, run.measure.images, seed),
         "images": None if generated is None else pictures(model, data, generated, run.measure.images, seed),
     }
 

@@ -23,14 +23,15 @@ class ModelSpec:
     Attributes:
         encoder, decoder: a name of `uncollapse.nets`, or {name: ..., option: value}.
         latent: D.
-        likelihood: "bernoulli", {"gaussian": standard deviation}, or None for the one of the data.
+        likelihood: a setting of `uncollapse.likelihoods`, such as "bernoulli" or {"gaussian": standard deviation}; None
+            takes the one of the data.
         wrap: wrappers of `uncollapse.wrappers`, {Name: {argument: value}}, from the inside out.
     """
 
     encoder: Named = "mlp"
     decoder: Named = "mlp"
     latent: int = 16
-    likelihood: str | dict[str, float] | None = None
+    likelihood: str | dict[str, float | str] | None = None
     wrap: Remedies = field(default_factory=list)
 
 
@@ -43,7 +44,7 @@ class Measure:
         k: nearest neighbours for density and coverage.
         samples: prior samples for density and coverage; None takes as many as there are test examples.
         history: whether the bracket, KL and active units are measured on the validation part along the way.
-        images: pictures kept for the page, per kind.
+        images: pictures or texts kept for the page, per kind.
         noise: variances of the noise test (`metrics.noise_gap`); none by default.
         nll_examples: how many test examples the likelihood is measured on; None takes all.
         knn: nearest neighbours that vote in a second probe; None leaves it out.

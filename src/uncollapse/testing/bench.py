@@ -27,8 +27,13 @@ class Bench:
 
     def fresh(self) -> tuple[Any, Remedy]:
         """An untouched copy of the model and of the remedy, on the device and in the type of x."""
-        model = copy.deepcopy(self.model).to(self.x.device, self.x.dtype)
-        return model, self.make().to(self.x.device, self.x.dtype)
+        model = copy.deepcopy(self.model).to(self.x.device, self.kind)
+        return model, self.make().to(self.x.device, self.kind)
+
+    @property
+    def kind(self) -> torch.dtype:
+        """The type of all numbers of a pass: that of x, or float32 where x are whole numbers (token ids)."""
+        return self.x.dtype if self.x.is_floating_point() else torch.float32
 
     def draw(self, model: Model, x: Tensor | None = None, samples: int = 1) -> Draw:
         """A pass with the same noise at every call."""

@@ -36,7 +36,8 @@ def check_model(model: nn.Module | Callable[[], nn.Module], x: Tensor | None = N
     Arguments:
         model: a module with `posterior`, `likelihood` and `prior`, or a function of no argument that makes it. It is
             copied, not changed.
-        x: a batch (B, *X) of at least four examples for it; images of `Prototypes` if None.
+        x: a batch (B, *X) of at least four examples for it, whole numbers for models of text; images of `Prototypes`
+            if None.
         steps: length of both halves of the training that is interrupted.
 
     Raises:
@@ -144,8 +145,8 @@ def finite(bench: Bench) -> None:
             for name, value in everything(one).items():
                 expect(bool(value.isfinite().all()), f"{where} {name} should be finite")
                 expect(
-                    value.dtype == x.dtype and value.device == x.device,
-                    f"{where} {name} should keep {x.dtype} and {x.device} of x, got {value.dtype} and {value.device}",
+                    value.dtype == bench.kind and value.device == x.device,
+                    f"{where} {name} should be {bench.kind} on {x.device} as x is, got {value.dtype} on {value.device}",
                 )
 
 
@@ -246,7 +247,8 @@ def precision(bench: Bench) -> None:
         )
     if bench.x.device.type == "mps":
         return
-    for name, value in everything(bench.draw(fresh(bench).double(), bench.x.double())).items():
+    x = bench.x.double() if bench.x.is_floating_point() else bench.x
+    for name, value in everything(bench.draw(fresh(bench).double(), x)).items():
         expect(value.dtype == torch.float64, f"with everything in float64 {name} should be float64, got {value.dtype}")
 
 

@@ -9,6 +9,7 @@ from torch.distributions import Distribution
 from uncollapse.distributions import describe
 from uncollapse.draw import Draw, Model, draw
 from uncollapse.errors import BadInput
+from uncollapse.sides import sides
 
 __all__ = ["Wrapper", "inside", "without_prior"]
 
@@ -91,11 +92,13 @@ class Wrapper(nn.Module):
 
     def parts(self) -> dict[str, list[nn.Module]]:
         """Modules by the part of the model to which their parameters belong; the part named first owns a shared one."""
-        told = getattr(self.model, "parts", None)
-        inner = told() if callable(told) else {"encoder": [self.model.encoder], "decoder": [self.model.decoder]}
+        inner = sides(self.model)
         own = [module for name, module in self.named_children() if name != "model"]
         bare = nn.ParameterList(self.parameters(recurse=False))
-        inner = {name: list(inner.get(name, [])) for name in ("encoder", "decoder", "prior")}
+        inner = {
+            name: [one for one in inner.get(name, []) if isinstance(one, nn.Module)]
+            for name in ("encoder", "decoder", "prior")
+        }
         inner[self.side] += [*own, bare]
         return inner
 
