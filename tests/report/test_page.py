@@ -313,3 +313,20 @@ def test_a_browser_shows_it_without_complaint(text, tmp_path):
 
     path.write_text(text.replace("</body>", '<img src="https://example.org/x.png" alt="x"></body>'))
     assert "CONSOLE" in browse(path, tmp_path, "--dump-dom").stderr  # so that silence above means something
+
+
+def test_texts_are_shown_and_stay_texts(study):
+    header, results = study(images=False)
+    lines = {
+        "originals": ["the <script>alert(1)</script> end", "two"],
+        "reconstructions": ["the start", "too"],
+        "samples": ["a sample"],
+        "interpolation": ["from here", "to there"],
+    }
+    results[0]["texts"] = lines
+    shown = page.build(header, results)
+    assert "What the models write" in shown
+    assert "the &lt;script&gt;alert(1)&lt;/script&gt; end</td><td>the start" in shown
+    assert shown.index("from here") < shown.index("to there") < shown.index("a sample")
+    results[0]["texts"] = None
+    assert "What the models write" not in page.build(header, results)

@@ -1,4 +1,4 @@
-"""The command line: demo, diagnose, fit, study, data. Errors are one sentence; exit 2 is bad usage, 1 failed work."""
+"""The command line: demo, diagnose, fit, study, protocols, data; exit 2 is bad usage, 1 failed work."""
 
 import sys
 from typing import Annotated
@@ -8,6 +8,7 @@ import typer
 import uncollapse
 from uncollapse.cli.datasets import data_app
 from uncollapse.cli.diagnosing import diagnose_command
+from uncollapse.cli.protocols import protocols_app
 from uncollapse.cli.runs import demo, fit_command
 from uncollapse.cli.shared import HELP
 from uncollapse.cli.studies import study_app
@@ -20,6 +21,7 @@ app.command()(demo)
 app.command("diagnose")(diagnose_command)
 app.command("fit")(fit_command)
 app.add_typer(study_app, name="study")
+app.add_typer(protocols_app, name="protocols")
 app.add_typer(data_app, name="data")
 
 

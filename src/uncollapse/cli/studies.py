@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from uncollapse.cli.folders import export_folder, find_study, folder_of, results_of, write_page
+from uncollapse.cli.protocols import Scale, compute_and_report, find_protocol, mark_folder, show_table
 from uncollapse.cli.shared import (
     HELP,
     AsJson,
@@ -34,6 +36,7 @@ def study_run(
     workers: Workers = 0,
     data_dir: DataDir = None,
     engine: Annotated[str, typer.Option("--engine", help="Where to run; `local` is this machine.")] = "local",
+    scale: Scale = "small",
 ) -> None:
     """Run what is not done yet; what is half done goes on where it was.
 
@@ -41,18 +44,25 @@ def study_run(
     """
     if engine != "local":
         raise BadInput(f"there is no engine {engine!r}; this version has local")
-    run_and_report(study, overrides, out, workers, data_dir, f"uncollapse study run {study}")
+    found = find_protocol(study, scale, overrides)
+    if found is not None and found[1] is None:
+        compute_and_report(found[0], scale, out)
+        return
+    words = [f"uncollapse study run {study}", *([f"--scale {scale}"] if found else []), *(overrides or [])]
+    run_and_report(study, overrides, out, workers, data_dir, " ".join(words), scale)
 
 
 @study_app.command("status")
-def study_status(study: StudyPath, out: Out = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def study_status(
+    study: StudyPath, out: Out = None, data_dir: DataDir = None, as_json: AsJson = False, scale: Scale = "small"
+) -> None:
     """Say which runs are done, half done, waiting or failed.
 
     Example: `uncollapse study status runs/demo`
     """
     from uncollapse.study.runner import plan
 
-    spec, folder = find_study(study, None, out)
+    spec, folder = find_study(study, None, out, scale)
     jobs = plan(spec, folder, None if data_dir is None else str(data_dir))
     rows = [
         {"arm": job.run.arm, "seed": job.run.seed, "state": job.state, "step": job.progress().get("step", 0),
@@ -74,15 +84,20 @@ def study_table(
     study: StudyPath,
     form: Annotated[str, typer.Option("--format", help="rich, markdown, csv, latex or json.")] = "rich",
     out: Out = None,
+    scale: Scale = "small",
 ) -> None:
-    """Print the table of a study from its result files.
+    """Print the table of a study from its result files; of a protocol the published numbers and its claims too.
 
     Example: `uncollapse study table runs/demo --format latex`
     """
     from uncollapse import report
 
-    _, folder = find_study(study, None, out)
+    folder = folder_of(study, out, scale)
     header, results = results_of(folder)
+    if "protocol" in header and show_table(header["protocol"], form):
+        return
+    if not results:
+        raise BadInput(f"an exact computation has the formats rich, markdown and json, got {form!r}")
     rows = report.rows(results, header["arms"], seeds=header["seeds"])
     writers = {"csv": report.to_csv, "latex": report.to_latex, "json": report.to_json, "markdown": report.to_markdown}
     if form == "rich":
@@ -95,16 +110,14 @@ def study_table(
 
 
 @study_app.command("report")
-def study_report(study: StudyPath, out: Out = None, page: Page = None) -> None:
+def study_report(study: StudyPath, out: Out = None, page: Page = None, scale: Scale = "small") -> None:
     """Write the page of a study from its result files.
 
     Example: `uncollapse study report runs/demo --page page.html`
     """
-    from uncollapse import report
-
-    _, folder = find_study(study, None, out)
+    folder = folder_of(study, out, scale)
     header, results = results_of(folder)
-    typer.echo(f"page: {report.write(header, results, page or folder / 'report.html')}")
+    typer.echo(f"page: {write_page(header, results, page or folder / 'report.html')}")
 
 
 @study_app.command("export")
@@ -112,20 +125,25 @@ def study_export(
     study: StudyPath,
     to: Annotated[Path, typer.Option("--to", help="The folder to write; `study table` and `study report` read it.")],
     out: Out = None,
+    scale: Scale = "small",
 ) -> None:
     """Copy a study's results, tables, frontier and page into a small folder, without weights and logs.
 
     Example: `uncollapse study export runs/demo --to kept/demo`
     """
-    from uncollapse import report
-
-    _, folder = find_study(study, None, out)
-    files = report.export(folder, to)
+    folder = folder_of(study, out, scale)
+    files = export_folder(folder, to)
     typer.echo(f"{len(files)} files, {sum(path.stat().st_size for path in files) / 1e3:,.0f} kB: {to}")
 
 
 def run_and_report(
-    study: str, overrides: list[str] | None, out: Path | None, workers: int, data_dir: Path | None, command: str
+    study: str,
+    overrides: list[str] | None,
+    out: Path | None,
+    workers: int,
+    data_dir: Path | None,
+    command: str,
+    scale: str = "small",
 ) -> None:
     """Run a study with a live display, print its table, write its page."""
     from uncollapse import report
@@ -133,54 +151,24 @@ def run_and_report(
     from uncollapse.study.engine import local_engine
     from uncollapse.study.runner import plan, run_study
 
-    spec, folder = find_study(study, overrides, out)
+    spec, folder = find_study(study, overrides, out, scale)
     where = None if data_dir is None else str(data_dir)
     jobs = plan(spec, folder, where)
     count = min(workers or cores(), len(spec.runs()))
     screen = console()
+    mark_folder(study, scale, folder)
     with stoppable(), live(screen) as watch, local_engine(count) as engine:
         jobs = run_study(spec, folder, engine, where, watch, command, jobs)
     failed = [job for job in jobs if job.state == "failed"]
     if len(failed) < len(jobs):
         header, results = results_of(folder)
         screen.print(report.to_rich(report.rows(results, header["arms"], seeds=header["seeds"]), width=screen.width))
-        screen.print(f"page: {report.write(header, results, folder / 'report.html')}", soft_wrap=True)
+        if "protocol" in header:
+            show_table(header["protocol"], "rich")
+        screen.print(f"page: {write_page(header, results, folder / 'report.html')}", soft_wrap=True)
     if failed:
         reasons = "; ".join(f"{job.label}: {job.note}" for job in failed)
         raise WorkFailed(f"{len(failed)} of {len(jobs)} runs failed ({reasons}); run the same command to try again")
-
-
-def results_of(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Header and results of a study folder; what had to be left out is said on the error stream."""
-    from uncollapse import report
-    from uncollapse.store import read_json
-
-    mark = folder / "study.json"
-    if not mark.exists():
-        raise BadInput(f"{folder} holds no study yet; `uncollapse study run` makes one")
-    header, results = report.load_results(folder, read_json(mark))
-    for remark in header.get("remarks", []):
-        typer.secho(f"note: {remark}", fg="yellow", err=True)
-    return header, results
-
-
-def find_study(study: str, overrides: list[str] | None, out: Path | None) -> tuple[Any, Path]:
-    """A study and its folder, from a file, a folder or the name of an embedded one."""
-    from importlib.resources import files
-
-    from uncollapse.study import Study
-    from uncollapse.study.config import load_study, parse
-
-    path = Path(study)
-    if path.is_dir():
-        spec = load_study(path / "study.yaml", overrides)
-        return spec, out or path
-    embedded = files("uncollapse") / "studies" / f"{study}.yaml"
-    if not path.exists() and "/" not in study and embedded.is_file():
-        spec = parse(Study, embedded.read_text(encoding="utf-8"), f"{study}.yaml", overrides)
-    else:
-        spec = load_study(path, overrides)
-    return spec, out or Path("runs") / spec.name
 
 
 def counted(rows: list[dict[str, Any]]) -> str:

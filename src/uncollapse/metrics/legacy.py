@@ -12,13 +12,25 @@ from uncollapse.codes import Codes
 from uncollapse.errors import BadInput
 from uncollapse.functional import pairwise_log_prob
 from uncollapse.metrics.estimate import Estimate, mean_estimate
+from uncollapse.metrics.legacy_likelihood import (
+    batch_mean_nll,
+    batch_summed_nll,
+    flat_nll,
+    negative_elbo,
+    pairwise_lipschitz,
+)
 from uncollapse.metrics.samples import DensityCoverage, density_coverage
 
 __all__ = [
     "batch_fraction",
+    "batch_mean_nll",
     "batch_mutual_information",
+    "batch_summed_nll",
     "diagonal_mutual_information",
+    "flat_nll",
     "latent_density_coverage",
+    "negative_elbo",
+    "pairwise_lipschitz",
     "sampled_units",
 ]
 

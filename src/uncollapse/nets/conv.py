@@ -76,7 +76,7 @@ class ConvDecoder(nn.Module):
     """The mirror of `ConvEncoder`: fully connected layers, then a transposed convolution for each convolution.
 
     Arguments: as for `ConvEncoder`, in the encoder's order, so that equal settings make a matching pair.
-        squash: whether a sigmoid keeps the outputs in [0, 1]: for a Gaussian likelihood of images, whose means they are.
+        squash: whether a sigmoid keeps the outputs in [0, 1]: means of a Gaussian likelihood of images, say.
 
     Raises:
         ShapeError: when the image is too small; the message names the smallest side that works.

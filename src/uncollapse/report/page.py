@@ -10,6 +10,7 @@ from uncollapse.report.caption import arrow, caption, marks
 from uncollapse.report.document import TEMPLATES, asset, duration, environment, write_page
 from uncollapse.report.headline import findings, headline, listed
 from uncollapse.report.load import number, order
+from uncollapse.report.protocol.page import section
 from uncollapse.report.table import Row, references, rows, show, unranked, visible
 from uncollapse.report.words import MEANINGS, SIGNS
 
@@ -81,6 +82,7 @@ def _view(header: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, An
         "frontier": "" if unranked(table) else _frontier(table),
         "originals": originals,
         "pictures": pictures,
+        "texts": _texts(by_arm),
         "results": results,
         "labels": SUMMED,
         "names": sorted({name for result in results for name in result["metrics"]}, key=_place),
@@ -88,6 +90,7 @@ def _view(header: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, An
         "versions": _versions(results),
         "sources": _sources(by_arm),
         "css": asset("page.css"),
+        "protocol": section(header["protocol"]) if header.get("protocol") else None,
     }
 
 
@@ -189,6 +192,21 @@ def _pictures(
         pictures.append({"arm": arm, "seed": result["seed"], "grids": [g for g in grids if g]})
     originals = _picture(next(iter(chosen.values())), "originals", budget, remarks) if common else None
     return pictures, originals, remarks
+
+
+def _texts(by_arm: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Texts per method from its first run that has some: originals beside reconstructions, samples, a way between."""
+    first = {arm: next((r["texts"] for r in results if r.get("texts")), None) for arm, results in by_arm.items()}
+    return [
+        {
+            "arm": arm,
+            "pairs": list(zip(found.get("originals", []), found.get("reconstructions", []), strict=False)),
+            "samples": found.get("samples", []),
+            "way": found.get("interpolation", []),
+        }
+        for arm, found in first.items()
+        if isinstance(found, dict)
+    ]
 
 
 def _picture(result: dict[str, Any], kind: str, budget: int, remarks: list[str]) -> dict[str, Any] | None:

@@ -70,6 +70,7 @@ def describe(run: Run, name: str, data: DataSet, objective: Objective, trained: 
         "steps": trained.steps, "best_step": trained.best_step,
         "versions": {name: version(name) for name in ("uncollapse", "torch", "numpy", "lightning-fabric")},
         "device": str(next(trained.model.parameters()).device),
+        "data_name": data.name,
         "data": {"name": data.name, "fingerprint": data.fingerprint, "sizes": [len(p) for p in data.parts.values()]},
     }  # fmt: skip
 
