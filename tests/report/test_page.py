@@ -320,13 +320,13 @@ def test_texts_are_shown_and_stay_texts(study):
     lines = {
         "originals": ["the <script>alert(1)</script> end", "two"],
         "reconstructions": ["the start", "too"],
-        "samples": ["a sample"],
-        "interpolation": ["from here", "to there"],
+        "samples": ["qrs sample"],
+        "interpolation": ["qrs from", "qrs to"],
     }
     results[0]["texts"] = lines
     shown = page.build(header, results)
     assert "What the models write" in shown
     assert "the &lt;script&gt;alert(1)&lt;/script&gt; end</td><td>the start" in shown
-    assert shown.index("from here") < shown.index("to there") < shown.index("a sample")
+    assert shown.index("qrs from") < shown.index("qrs to") < shown.index("qrs sample")
     results[0]["texts"] = None
     assert "What the models write" not in page.build(header, results)
