@@ -8,10 +8,10 @@ from uncollapse.data import from_tensors
 from uncollapse.data.dataset import DataSet
 from uncollapse.data.part import Part
 from uncollapse.errors import BadInput
-from uncollapse.metrics import legacy, nll
+from uncollapse.metrics import density_coverage, legacy, nll
 from uncollapse.study import Run
 from uncollapse.study.legacy import check, formulas, legacy_values
-from uncollapse.study.measuring import likelihoods, measure, watcher
+from uncollapse.study.measuring import likelihoods, measure, reference, watcher
 from uncollapse.study.spec import Measure
 
 
@@ -119,3 +119,11 @@ def test_the_likelihood_of_the_first_examples_is_the_one_of_all_of_them_cut(toy)
     data = data.binarised("dynamic")
     whole = nll(model, data.test, samples=4, seed=1)
     assert torch.equal(nll(model, data.test.head(5), samples=4, seed=1).per_example, whole.per_example[:5])
+
+
+def test_the_reference_has_as_many_examples_as_there_are_samples(toy):
+    _, data = toy
+    few, many = (reference(data, Measure(k=2, samples=count)) for count in (3, 60))
+    assert few["coverage"] < many["coverage"]
+    with_all = density_coverage(data.test.tensor(), data.train.tensor()[:3], k=2)
+    assert few == {"density": float(with_all.density), "coverage": float(with_all.coverage)}

@@ -43,31 +43,39 @@ def check(wanted: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def legacy_values(
-    wanted: Mapping[str, Mapping[str, Any]], model: Any, data: DataSet, codes: Codes, seed: int
+    wanted: Mapping[str, Mapping[str, Any]],
+    model: Any,
+    data: DataSet,
+    codes: Codes,
+    seed: int,
+    examples: int | None = None,
 ) -> dict[str, Estimate]:
-    """Every formula that was asked for, on the test part.
+    """Every formula that was asked for, on the test part; likelihoods on its first examples, as ours.
 
     Arguments:
         wanted: {key: {formula: name, argument: value}}.
         model, data: what was trained on what.
         codes: of the test part.
         seed: of whatever is drawn.
+        examples: how many test examples a likelihood is measured on; None takes all.
     """
     check(wanted)
-    return {key: value_of(dict(setting), model, data, codes, seed) for key, setting in wanted.items()}
+    part = data.test if examples is None else data.test.head(examples)
+    known = {"codes": codes, "model": model, "x": part}
+    return {key: value_of(dict(setting), known, data, seed) for key, setting in wanted.items()}
 
 
-def value_of(setting: dict[str, Any], model: Any, data: DataSet, codes: Codes, seed: int) -> Estimate:
+def value_of(setting: dict[str, Any], known: dict[str, Any], data: DataSet, seed: int) -> Estimate:
     """One formula; its first parameter says whether it reads codes or the model."""
     name = str(setting.pop("formula"))
     if name in IN_LATENTS:
+        model = known["model"]
         generated = Codes.of(model, prior_samples(model, len(data.test), seed), seed=seed)
-        found = legacy.latent_density_coverage(codes, generated, **setting)
+        found = legacy.latent_density_coverage(known["codes"], generated, **setting)
         return found.density if name == "latent_density" else found.coverage
     formula = getattr(legacy, name)
     takes = list(inspect.signature(formula).parameters)
     if "seed" in takes:
         setting.setdefault("seed", seed)
-    given = {"codes": codes, "model": model, "x": data.test}
-    value: Estimate = formula(*(given[one] for one in takes if one in given), **setting)
+    value: Estimate = formula(*(known[one] for one in takes if one in known), **setting)
     return value

@@ -75,11 +75,16 @@ def measure(run: Run, model: Any, data: DataSet) -> dict[str, Any]:
         "mi": {"ceiling": bracket.ceiling, "saturated": bool(bracket.saturated)},
         "verdict": {"word": judged.word, "reasons": judged.reasons},
         "spectrum": units.spectrum.tolist(),
-        "reference": reference(data, run.measure.k) if likeness else {},
+        "reference": reference(data, run.measure) if likeness else {},
         "noise": [{"variance": s2, **noise_gap(model, data.test, s2, seed=seed).to_dict()} for s2 in run.measure.noise],
         "texts": texts(model, data, run.measure.images, seed),
         "images": None if generated is None else pictures(model, data, generated, run.measure.images, seed),
     }
+
+
+def papers(asked: Measure, model: Any, data: DataSet, codes: Codes, seed: int) -> dict[str, Estimate]:
+    """The papers' own formulas that the study asks for."""
+    return legacy_values(asked.legacy, model, data, codes, seed, asked.nll_examples)
 
 
 def likelihoods(asked: Measure, model: Any, data: DataSet, seed: int) -> dict[str, Estimate]:
@@ -127,8 +132,8 @@ def generations(asked: Measure, model: Any, data: DataSet, seed: int) -> tuple[T
     return generated, density_coverage(data.test.tensor(), generated, k=asked.k)._asdict()
 
 
-def reference(data: DataSet, k: int) -> dict[str, float]:
-    """Density and coverage of real training examples against the test part: what perfect samples would score."""
-    count = min(len(data.train), len(data.test))
-    found = density_coverage(data.test.tensor()[:count], next(iter(data.train.batches(count)))[0], k=k)
+def reference(data: DataSet, asked: Measure) -> dict[str, float]:
+    """Density and coverage of real training examples in place of the samples: what perfect samples would score."""
+    count = min(len(data.train), asked.samples or len(data.test))
+    found = density_coverage(data.test.tensor(), next(iter(data.train.batches(count)))[0], k=asked.k)
     return {"density": float(found.density), "coverage": float(found.coverage)}
