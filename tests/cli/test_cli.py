@@ -84,7 +84,7 @@ def test_a_study_from_a_file_to_a_page(folder):
         (["study", "run", "study.yaml", "--engine", "cloud"], 2, "there is no engine"),
         (["study", "table", "study.yaml"], 2, "holds no study yet"),
         (["study", "table", "demo", "--format", "word"], 2, "holds no study yet"),
-        (["data", "show", "mnits"], 2, "did you mean mnist"),
+        (["data", "show", "mnits"], 2, "did you mean 'mnist'"),
         (["nonsense"], 2, "No such command"),
         (["fit"], 2, ""),
     ],

@@ -69,9 +69,10 @@ def value_of(setting: dict[str, Any], known: dict[str, Any], data: DataSet, seed
     """One formula; its first parameter says whether it reads codes or the model."""
     name = str(setting.pop("formula"))
     if name in IN_LATENTS:
-        model = known["model"]
-        generated = Codes.of(model, prior_samples(model, len(data.test), seed), seed=seed)
-        found = legacy.latent_density_coverage(known["codes"], generated, **setting)
+        if "generated" not in known:  # density and coverage share the generations, which cost a pass of both networks
+            model = known["model"]
+            known["generated"] = Codes.of(model, prior_samples(model, len(data.test), seed), seed=seed)
+        found = legacy.latent_density_coverage(known["codes"], known["generated"], **setting)
         return found.density if name == "latent_density" else found.coverage
     formula = getattr(legacy, name)
     takes = list(inspect.signature(formula).parameters)
