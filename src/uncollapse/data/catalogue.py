@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -144,6 +144,7 @@ def load(
     seed: int = 0,
     data_dir: str | Path | None = None,
     binarise: str | None = None,
+    test: int | None = None,
     **options: Any,
 ) -> DataSet:
     """A data set by its name or from a file.
@@ -153,6 +154,8 @@ def load(
         seed: of the split and of the fixed draws.
         data_dir: folder that is searched first, then $UNCOLLAPSE_DATA and the user's cache.
         binarise: "dynamic", "fixed" or "none"; if None, dynamic for images with a name, none for the rest.
+        test: keep only so many examples of the test part, its first ones, for measurements that should be quick; the
+            bracket of the information then reaches less far. All if None.
         options: of that data set, such as `size` for the mixture, `valid` and `limit` for the MNIST family,
             `variant` for EMNIST, `divisor`, `likelihood`, `scale` and `fractions` for files.
 
@@ -176,7 +179,15 @@ def load(
             raise BadInput(f"unknown option {option!r} of data set {str(name)!r}; {hint(option, allowed)}")
     if "data_dir" in known:
         given["data_dir"] = data_dir
-    return maker(seed=seed, **given)
+    made = maker(seed=seed, **given)
+    return made if test is None else shortened(made, test)
+
+
+def shortened(made: DataSet, test: int) -> DataSet:
+    """The data set with fewer test examples."""
+    if isinstance(test, bool) or not isinstance(test, int) or not 2 <= test <= len(made.test):
+        raise BadInput(f"test should be a whole number from 2 to the {len(made.test)} test examples, got {test!r}")
+    return replace(made, test=made.test.head(test))
 
 
 def find(name: str | Path, options: dict[str, Any]) -> tuple[Callable[..., DataSet], dict[str, Any]]:
