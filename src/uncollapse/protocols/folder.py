@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,7 +69,7 @@ def compute(protocol: Protocol, scale: str, progress: Callable[[str], None] = pr
         progress: told in words what is going on.
 
     Returns:
-        rows {arm: {metric: value}}, quantities {name: value}, figure, and the seconds that it took.
+        rows {arm: {metric: value}}, quantities {name: value}, figure, the seconds that it took, and versions.
     """
     protocol.changes(scale)
     module, _, function = protocol.compute.partition(":")
@@ -79,7 +80,8 @@ def compute(protocol: Protocol, scale: str, progress: Callable[[str], None] = pr
     started = time.monotonic()
     found = dict(work(scale, progress))
     found["rows"] = by_arm(found.get("rows") or {})
-    return {**found, "seconds": round(time.monotonic() - started, 2)}
+    used = {name: version(name) for name in ("uncollapse", "torch", "numpy")}
+    return {**found, "seconds": round(time.monotonic() - started, 2), "versions": used}
 
 
 def by_arm(rows: Any) -> dict[str, dict[str, Any]]:
