@@ -47,7 +47,8 @@ def view(
         "figure": protocol.figure.title, "panels": [],
         "quantities": dict((computed or {}).get("quantities") or {}),
         "command": str(header.get("command") or f"uncollapse study run {protocol.name} --scale {scale}"),
-        "seconds": seconds_of(results, computed), "versions": (computed or {}).get("versions") or together(results, "versions"),
+        "seconds": seconds_of(results, computed),
+        "versions": (computed or {}).get("versions") or together(results, "versions"),
         "devices": list(dict.fromkeys(str(one["device"]) for one in results if one.get("device"))),
     }  # fmt: skip
 
