@@ -138,3 +138,23 @@ def test_every_kind_of_metric_is_found(result, metric, value):
 def test_noise_test_by_its_variance(result):
     run = result("a", 0, noise=[{"variance": 0.2, "value": 3.0}, {"variance": 1, "value": 7.0}])
     assert measured(Part("noise.1", arm="a", at_least=0), [run]).mean == 7.0
+
+
+def test_a_floor_above_the_range_is_outside_whatever_the_truth(result):
+    at_cap = seeds(result, "a", [0.0, 0.0, 0.0], legacy=3.88)
+    near = Part("legacy.mi", arm="a", near=2, within=0.5)
+    assert word(near, at_cap) == "does not hold"
+    assert word(Part("legacy.mi", arm="a", near=6, within=0.5), at_cap) == "cannot be told"
+
+
+def test_a_subtrahend_at_its_cap_makes_the_truth_lower(result):
+    runs = seeds(result, "a", [0.0] * 3, legacy=1.0) + seeds(result, "b", [0.0] * 3, legacy=3.88)
+    judged = judge(Claim("c", [Part("legacy.mi", arm="a", minus="b", at_least=-4)]), runs)
+    assert judged.word == "cannot be told"
+    assert "the truth may lie lower" in judged.reasons[0]
+
+
+def test_both_errors_of_an_exact_difference_count():
+    computed = {"rows": {"a": {"v": {"value": 1.0, "se": 3.0}}, "b": {"v": {"value": 0.0, "se": 4.0}}}}
+    found = measured(Part("v", arm="a", minus="b", at_least=0), [], computed)
+    assert (found.low, found.high) == pytest.approx((1 - 1.96 * 5, 1 + 1.96 * 5))

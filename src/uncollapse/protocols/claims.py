@@ -94,7 +94,7 @@ def measured(
         return None
     floor = any(a.capped for a, _ in pairs)
     ceiling = any(b is not None and b.capped for _, b in pairs)
-    return interval(values, floor and not part.printed, ceiling and not part.printed, [a for a, _ in pairs])
+    return interval(values, floor and not part.printed, ceiling and not part.printed, pairs)
 
 
 def second(
@@ -115,11 +115,14 @@ def combined(one: Reading, other: Reading | None, part: Part) -> float:
     return one.value - other.value
 
 
-def interval(values: list[float], floor: bool, ceiling: bool, readings: list[Reading]) -> Measured:
+def interval(
+    values: list[float], floor: bool, ceiling: bool, pairs: Sequence[tuple[Reading, Reading | None]]
+) -> Measured:
     """Student's interval of the mean; an exact value is its own interval, wider by its error where one is known."""
     n, mean = len(values), fmean(values)
-    if n == 1 and readings[0].exact:
-        half = 1.96 * readings[0].se
+    first, other = pairs[0]
+    if n == 1 and first.exact:
+        half = 1.96 * math.hypot(first.se, 0.0 if other is None else other.se)
         return Measured(mean, mean - half, mean + half, 1, floor, ceiling, exact=True)
     if n == 1:
         return Measured(mean, None, None, 1, floor, ceiling)
@@ -137,7 +140,8 @@ def decide(part: Part, found: Measured | None) -> tuple[Word, str]:
     word = inside(part, found.low, found.high)
     said = f"{asked}: {spread(found)}"
     if (word == HOLDS and not safe(part, found)) or (word == FAILS and not refuted(part, found)):
-        return OPEN, f"{said}, but the estimator is at its cap, so that the truth may lie higher"
+        where = "elsewhere" if found.floor and found.ceiling else "higher" if found.floor else "lower"
+        return OPEN, f"{said}, but the estimator is at its cap, so that the truth may lie {where}"
     return word, said if word != OPEN else f"{said}: the interval has the bound inside"
 
 
@@ -148,17 +152,23 @@ def safe(part: Part, found: Measured) -> bool:
 
 
 def refuted(part: Part, found: Measured) -> bool:
-    """Whether a cap leaves "does not hold" standing."""
+    """Whether a cap leaves "does not hold" standing: a floor of the truth above the range is outside all the same."""
+    least, most = bounds(part)
+    too_low, too_high = (found.high or 0.0) < least, (found.low or 0.0) > most
+    return not ((too_low and found.floor) or (too_high and found.ceiling))
+
+
+def bounds(part: Part) -> tuple[float, float]:
+    """Where the condition wants the quantity to lie."""
     if part.near is not None:
-        return not (found.floor or found.ceiling)
-    return not ((found.floor and part.at_least is not None) or (found.ceiling and part.at_most is not None))
+        return part.near - (part.within or 0.0), part.near + (part.within or 0.0)
+    least, most = part.at_least, part.at_most
+    return -math.inf if least is None else least, math.inf if most is None else most
 
 
 def inside(part: Part, low: float, high: float) -> Word:
     """Where the interval lies: wholly where the condition wants it, wholly elsewhere, or neither."""
-    least = part.at_least if part.near is None else part.near - (part.within or 0.0)
-    most = part.at_most if part.near is None else part.near + (part.within or 0.0)
-    least, most = (-math.inf if least is None else least), (math.inf if most is None else most)
+    least, most = bounds(part)
     if low >= least and high <= most:
         return HOLDS
     return FAILS if high < least or low > most else OPEN

@@ -60,7 +60,7 @@ def compute(scale: str = "small", progress: Progress | None = None) -> dict[str,
 
     References:
         Lucas, Tucker, Grosse, Norouzi, 2019, https://arxiv.org/abs/1911.02469;
-        Dang, Tran, Nguyen, Ho, 2024, https://arxiv.org/abs/2306.05023;
+        Dang, Tran, Nguyen, Ho, 2023, https://arxiv.org/abs/2306.05023;
         Ichikawa, Hukushima, 2023, https://arxiv.org/abs/2310.15440.
     """
     plan = settings_of(scale, SCALES)
