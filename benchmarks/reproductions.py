@@ -1,11 +1,13 @@
 """The claims of all kept protocols as a table in docs/reproductions.md: `python -m benchmarks.reproductions`."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "results", ROOT / "docs" / "reproductions.md"
+FIGURES = ROOT / "docs" / "images" / "reproductions"
 START, END = "<!-- claims: written by python -m benchmarks.reproductions -->", "<!-- end of claims -->"
 
 
@@ -60,7 +62,19 @@ def main():
     if "--check" in sys.argv:
         sys.exit(made != page and f"{PAGE} is not what results/ says: run python -m benchmarks.reproductions")
     PAGE.write_text(made)
+    draw(made)
     print(table())
+
+
+def draw(page):
+    """Copy the figures that the page shows: NAME.svg is the first one of results/NAME, NAME-2.svg the second."""
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    for folder in kept():
+        for source in sorted((RESULTS / folder).glob("protocol-*.svg")):
+            place = source.stem.removeprefix("protocol-")
+            name = f"{folder}.svg" if place == "1" else f"{folder}-{place}.svg"
+            if f"images/reproductions/{name}" in page:
+                shutil.copyfile(source, FIGURES / name)
 
 
 if __name__ == "__main__":
