@@ -19,6 +19,7 @@ class MLPEncoder(nn.Module):
         latent: D.
         hidden: widths of the hidden layers; none gives a linear encoder.
         activation: "relu", "elu", "gelu", "leaky_relu", "silu", "softplus" or "tanh".
+        log1p: whether log(1 + x) is read in place of x, for counts: the few large ones would rule the first layer.
 
     Attributes:
         trunk: module from x (B, *X) to features (B, F); a hybrid critic may share it.
@@ -34,17 +35,31 @@ class MLPEncoder(nn.Module):
     """
 
     def __init__(
-        self, shape: Sequence[int], latent: int, hidden: Sequence[int] = (512, 512), activation: str = "relu"
+        self,
+        shape: Sequence[int],
+        latent: int,
+        hidden: Sequence[int] = (512, 512),
+        activation: str = "relu",
+        log1p: bool = False,
     ) -> None:
         super().__init__()
         widths = [numel(check_shape(shape, "MLPEncoder")), *check_widths(hidden, "hidden")]
         self.features = widths[-1]
-        self.trunk = nn.Sequential(nn.Flatten(), *layers(widths, activation))
+        first = [nn.Flatten(), Log1p()] if log1p else [nn.Flatten()]
+        self.trunk = nn.Sequential(*first, *layers(widths, activation))
         self.head = nn.Linear(self.features, 2 * check_latent(latent))
 
     def forward(self, x: Tensor) -> Tensor:
         """Mean and log-variance (B, 2D) of x (B, *X)."""
         return cast(Tensor, self.head(self.trunk(x)))
+
+
+class Log1p(nn.Module):
+    """log(1 + x)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape, values above -1."""
+        return x.log1p()
 
 
 class MLPDecoder(nn.Module):
