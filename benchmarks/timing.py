@@ -1,5 +1,6 @@
 """Interleaved timing: the parties take turns, so a machine whose speed drifts cannot favour one of them."""
 
+import contextlib
 import platform
 import statistics
 import time
@@ -31,6 +32,61 @@ def ratio(times, above, below, goal):
         "rounds": len(ratios),
         "seconds": {name: round(statistics.median(times[name]), 5) for name in (above, below)},
     }
+
+
+def limit(values, most, unit="s"):
+    """Absolute values (seconds or MiB, one a round) against the most that was allowed, as a share of it."""
+    shares = [value / most for value in values]
+    return {
+        "ratio": round(statistics.median(shares), 3),
+        "min": round(min(shares), 3),
+        "max": round(max(shares), 3),
+        "goal": f"<= 1 (of {most:g} {unit})",
+        "rounds": len(values),
+        unit: round(statistics.median(values), 4),
+    }
+
+
+@contextlib.contextmanager
+def threads(count):
+    """So many threads for torch, for the time being."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def gemm_rate(shape=(1024, 1024, 1024), dtype=None, rounds=9):
+    """FLOP/s of a matrix product (m, k) x (k, n) here and now, at the present number of threads: the best of some."""
+    import torch
+
+    m, k, n = shape
+    a, b = torch.rand(m, k).to(dtype or torch.float32), torch.rand(k, n).to(dtype or torch.float32)
+    out = torch.empty(m, n, dtype=a.dtype)
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        torch.mm(a, b, out=out)
+        seconds.append(time.perf_counter() - start)
+    return 2 * m * k * n / min(seconds)
+
+
+def copy_rate(mib=256, rounds=5):
+    """Bytes/s read and written by a copy in memory, at the present number of threads: the best of some."""
+    import torch
+
+    source = torch.zeros(mib * 2**20, dtype=torch.uint8)
+    target = torch.empty_like(source)
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        target.copy_(source)
+        seconds.append(time.perf_counter() - start)
+    return 2 * mib * 2**20 / min(seconds)
 
 
 def machine():
