@@ -8,15 +8,15 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "uncollapse"
 
 FLOORS = [
-    {"errors", "functional", "plain"},
+    {"errors", "functional", "once", "plain"},
     {"augment", "distributions", "likelihoods", "schedules", "vonmises"},
     {"draw", "data", "sides"},
-    {"codes", "nets", "remedies", "wrappers"},
+    {"codes", "nets", "passes", "remedies", "tables", "wrappers"},
     {"metrics", "objective", "verdict"},
-    {"testing", "store", "plan", "progress", "board", "adapters", "monitor"},
+    {"testing", "store", "plan", "optimisers", "compiling", "progress", "precision", "board", "adapters", "monitor"},
     {"fabric", "resume", "validation", "diagnosis"},
     {"fit", "preflight"},
-    {"rescuing"},
+    {"rescuing", "seeds"},
     {"study"},
     {"report"},
     {"diagnose", "protocols"},

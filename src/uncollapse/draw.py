@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from operator import attrgetter
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -18,6 +17,7 @@ from torch.distributions import Distribution, Independent, Normal
 
 from uncollapse.distributions import Folded, Reader, bernoulli, describe, gaussian, kl_per_dimension
 from uncollapse.errors import BadInput, ShapeError
+from uncollapse.once import cached_property
 
 __all__ = ["VAE", "Draw", "Model", "draw"]
 
@@ -82,6 +82,7 @@ class VAE(nn.Module):
         self.given_prior = prior
         self.register_buffer("zero", torch.zeros(latent), persistent=False)
         self.register_buffer("one", torch.ones(latent), persistent=False)
+        self.standard = self.standard_normal()
 
     def posterior(self, x: Tensor) -> Distribution:
         """q(z|x): x (B, *X) gives batch (B,), event (D,)."""
@@ -108,8 +109,18 @@ class VAE(nn.Module):
             return self.given_prior
         if self.given_prior is not None:
             return self.given_prior()
+        return self.standard if self.standard.base_dist.loc is self.zero else self.standard_normal()
+
+    def standard_normal(self) -> "Independent[Normal]":
+        """N(0, I) of the model's buffers."""
         zero, one = cast(Tensor, self.zero), cast(Tensor, self.one)
         return Independent(Normal(zero, one, validate_args=False), 1, validate_args=False)
+
+    def _apply(self, *args: Any, **options: Any) -> "VAE":
+        """Move the model to a device or type; the prior that is made once follows."""
+        super()._apply(*args, **options)  # type: ignore[no-untyped-call]
+        self.standard = self.standard_normal()
+        return self
 
     def forward(self, x: Tensor) -> "Draw":
         """The same as `draw(self, x)`."""
@@ -200,7 +211,11 @@ def draw(model: Model, x: Tensor, samples: int = 1, keep: Collection[str] = ()) 
         raise ShapeError(f"x should be a batch (B, *X) of at least one example, got {describe(x)}")
     if samples < 1:
         raise BadInput(f"samples should be at least 1, got {samples}")
-    with keeping(model, keep) as kept:
+    kept: Mapping[str, Any] = {}
+    if keep:
+        with keeping(model, keep) as kept:
+            q = model.posterior(x)
+    else:
         q = model.posterior(x)
     z = sample(q, samples)
     px = model.likelihood(z)

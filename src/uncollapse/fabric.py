@@ -4,7 +4,6 @@ import logging
 import math
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
@@ -12,13 +11,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from uncollapse.data import DataSet, Part
-from uncollapse.draw import draw
+from uncollapse.compiling import Compiled
+from uncollapse.data import Part
 from uncollapse.errors import BadInput, NonFinite
 from uncollapse.objective import Objective, parts_of
+from uncollapse.optimisers import Stepper, optimiser
 from uncollapse.plan import Settings
+from uncollapse.precision import accelerator_of, lay_out
 
-__all__ = ["Engine", "choose_precision", "interruptible"]
+__all__ = ["Engine", "interruptible"]
 
 
 class Step(nn.Module):
@@ -36,21 +37,27 @@ class Step(nn.Module):
 class Engine:
     """Runs steps of one model on one device in one precision."""
 
-    def __init__(self, model: nn.Module, objective: Objective, plan: Settings, precision: str) -> None:
+    def __init__(
+        self, model: nn.Module, objective: Objective, plan: Settings, precision: str, layout: str = "plain"
+    ) -> None:
         from lightning_fabric import Fabric
 
         accelerator, devices = accelerator_of(plan.device)
         kind: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if precision == "bf16" else "32-true"
         with warnings_only("lightning_fabric"):
             self.fabric = Fabric(accelerator=accelerator, devices=devices, precision=kind)
-        self.plan, self.model, self.objective = plan, model, objective
-        step = Step(model, objective, plan.samples).to(self.fabric.device)
+        self.plan, self.model, self.objective, self.precision = plan, model, objective, precision
+        self.step = Step(model, objective, plan.samples).to(self.fabric.device)
+        self.layout = layout
+        if layout != "plain":
+            lay_out(model, layout)
         self.members = {name: members for name, members in parts_of(model, objective).items() if members}
         self.parameters = [p for members in self.members.values() for p in members]
         if not self.parameters:
             raise BadInput("the model has no trainable parameter; check requires_grad")
-        self.bare = optimiser(self.parameters, plan)
-        self.step, self.optimiser = self.fabric.setup(step, self.bare)
+        self.optimiser = optimiser(self.parameters, plan)
+        self.advance = Stepper(self.optimiser)
+        self.call = Compiled(self.step, self.device) if plan.compile else self.step
         self.watched: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -66,7 +73,7 @@ class Engine:
     @property
     def lr(self) -> float:
         """The current learning rate."""
-        return float(self.bare.param_groups[0]["lr"])
+        return float(self.optimiser.param_groups[0]["lr"])
 
     @contextmanager
     def only(self, parts: Set[str]) -> Iterator[None]:
@@ -104,18 +111,36 @@ class Engine:
 
     def terms(self, x: Tensor) -> dict[str, Tensor]:
         """Named terms of the objective, (B,) nats each."""
-        return self.step(x)  # type: ignore[no-any-return]
+        if self.precision == "32":
+            return self.call(x)  # type: ignore[no-any-return]
+        with self.autocast():
+            return self.call(x)  # type: ignore[no-any-return]
+
+    def compiling(self) -> AbstractContextManager[Any]:
+        """What has to hold while steps are compiled."""
+        return Compiled.moving() if self.plan.compile else nullcontext()
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a user should know of how the run was made."""
+        return [self.call.remark] if isinstance(self.call, Compiled) and self.call.remark else []
+
+    def release(self) -> None:
+        """Leave the model's memory as it is usual."""
+        if self.layout != "plain":
+            lay_out(self.model, "plain")
 
     def move(self, loss: Tensor, frozen: Set[str]) -> None:
         """Backward, clip and one optimiser step that leaves the frozen parts alone."""
-        self.optimiser.zero_grad(set_to_none=True)
-        self.fabric.backward(loss)
+        for parameter in self.parameters:
+            parameter.grad = None
+        loss.backward()  # type: ignore[no-untyped-call]
         if self.plan.clip is not None:  # the whole gradient, frozen parts included, as He et al. (2019) do
             torch.nn.utils.clip_grad_norm_(self.parameters, self.plan.clip)
         for name in frozen:
             for parameter in self.members.get(name, []):
                 parameter.grad = None
-        self.optimiser.step()
+        self.advance()
 
     def guard(self, means: Tensor, terms: dict[str, Tensor], indices: Tensor, step: int) -> None:
         """Stop at a non-finite loss, before it reaches the weights.
@@ -140,13 +165,13 @@ class Engine:
 
     def halve(self) -> None:
         """Halve the learning rate."""
-        for group in self.bare.param_groups:
+        for group in self.optimiser.param_groups:
             group["lr"] *= 0.5
 
     def state(self) -> dict[str, Tensor]:
         """Weights, the state of the remedies and of the optimiser, as named tensors."""
-        tensors = {f"step.{name}": value for name, value in self.step.module.state_dict().items()}
-        for index, values in self.bare.state_dict()["state"].items():
+        tensors = {f"step.{name}": value for name, value in self.step.state_dict().items()}
+        for index, values in self.optimiser.state_dict()["state"].items():
             for key, value in values.items():
                 if value is not None:
                     tensors[f"optimiser.{index}.{key}"] = torch.as_tensor(value)
@@ -154,15 +179,18 @@ class Engine:
 
     def restore(self, tensors: dict[str, Tensor], lr: float) -> None:
         """Take up what `state` gave."""
-        self.step.module.load_state_dict({n[5:]: v for n, v in tensors.items() if n.startswith("step.")})
+        self.step.load_state_dict({n[5:]: v for n, v in tensors.items() if n.startswith("step.")})
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("optimiser."):
                 _, index, key = name.split(".", 2)
+                like = self.parameters[int(index)]  # the fused kernels want weights and state in one layout
+                value = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
                 state.setdefault(int(index), {})[key] = value
-        self.bare.load_state_dict({"state": state, "param_groups": self.bare.state_dict()["param_groups"]})
-        for group in self.bare.param_groups:
+        self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
+        for group in self.optimiser.param_groups:
             group["lr"] = lr
+        self.advance = Stepper(self.optimiser)
 
 
 @contextmanager
@@ -189,67 +217,6 @@ def blame(terms: dict[str, Tensor], indices: Tensor, step: int) -> str:
             shown = ", ".join(map(str, examples[:8])) + (", ..." if len(examples) > 8 else "")
             return f"the term {name} is NaN or infinite at step {step} for training examples {shown}; {ADVICE}"
     return f"the mean of a term overflowed at step {step}; {ADVICE}"
-
-
-def accelerator_of(device: str) -> tuple[str, Any]:
-    """The engine's words for a device name."""
-    kind, _, number = device.partition(":")
-    if kind not in {"auto", "cpu", "cuda", "mps"} or (number and not number.isdigit()):
-        raise BadInput(f"device should be auto, cpu, cuda, cuda:N or mps, got {device!r}")
-    there: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if kind in there and not there[kind]():
-        raise BadInput(f"device {device!r} is not available on this machine; use device='auto' or 'cpu'")
-    return kind, [int(number)] if number else 1
-
-
-def optimiser(parameters: list[nn.Parameter], plan: Settings) -> torch.optim.Optimizer:
-    """Adam, AdamW or SGD in their fused forms."""
-    fused = all(p.device.type in {"cpu", "cuda"} and p.is_floating_point() for p in parameters)
-    if plan.optimiser in ("sgd", "plain-sgd"):
-        momentum = 0.9 if plan.optimiser == "sgd" else 0.0
-        return torch.optim.SGD(parameters, plan.lr, momentum=momentum, weight_decay=plan.weight_decay, fused=fused)
-    kind = torch.optim.Adam if plan.optimiser == "adam" else torch.optim.AdamW
-    return kind(parameters, plan.lr, weight_decay=plan.weight_decay, fused=fused)
-
-
-def choose_precision(model: nn.Module, data: DataSet, plan: Settings) -> str:
-    """Resolve "auto": bf16 where a matrix product is faster in it and a training step is large enough to gain."""
-    if plan.precision != "auto":
-        return plan.precision
-    kind = accelerator_of(plan.device)[0]
-    if kind in {"cuda", "auto"} and torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "32"
-    if kind == "mps" or flops(model, data, plan) < SMALL_STEP:
-        return "32"
-    return "bf16" if bf16_is_faster() else "32"
-
-
-SMALL_STEP = 2e8  #: FLOPs of a forward pass below which the casts to bf16 cost more than the products save
-
-
-def flops(model: nn.Module, data: DataSet, plan: Settings) -> float:
-    """Floating point operations of one forward pass of a batch."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    device = next(model.parameters()).device
-    with FlopCounterMode(display=False) as counter, torch.no_grad(), torch.random.fork_rng():
-        draw(model, data.train.take(torch.arange(plan.batch_size), device)).log_px  # type: ignore[arg-type]  # noqa: B018
-    return float(counter.get_total_flops())
-
-
-def bf16_is_faster() -> bool:
-    """Whether this processor multiplies bf16 matrices at least 1.3 times as fast as fp32 ones."""
-    times = {}
-    for kind in (torch.float32, torch.bfloat16):
-        a = torch.ones(256, 512, dtype=kind)
-        b = torch.ones(512, 512, dtype=kind)
-        runs = []
-        for _ in range(7):
-            start = time.perf_counter()
-            a @ b
-            runs.append(time.perf_counter() - start)
-        times[kind] = min(runs)
-    return times[torch.float32] > 1.3 * times[torch.bfloat16]
 
 
 @contextmanager

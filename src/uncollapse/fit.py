@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from torch import Tensor, nn
 from uncollapse.board import Board
 from uncollapse.data import DataSet, as_data
 from uncollapse.errors import NonFinite
-from uncollapse.fabric import Engine, choose_precision, interruptible
+from uncollapse.fabric import Engine, interruptible
 from uncollapse.objective import Objective
 from uncollapse.plan import Order, Plateau, Settings, derive, even_pieces
+from uncollapse.precision import choose_layout, choose_precision
 from uncollapse.resume import RunFolder
 from uncollapse.validation import check_range, scores
 
@@ -41,6 +43,7 @@ class Fit:
         precision: "32" or "bf16", as used.
         seconds: time spent training, resumed parts included.
         folder: where the run was kept, or None.
+        remarks: what else there is to know of how the run was made, such as why it was not compiled.
     """
 
     model: nn.Module
@@ -53,6 +56,7 @@ class Fit:
     precision: str
     seconds: float
     folder: Path | None
+    remarks: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
         score = self.history[-1]["valid"]["score"] if self.history else math.nan
@@ -132,7 +136,8 @@ class Loop:
         check_range(self.model, self.data)
         self.files.claim(self.model, self.objective, self.data, plan)
         self.precision = self.files.precision or choose_precision(self.model, self.data, plan)
-        self.engine = Engine(self.model, self.objective, plan, self.precision)
+        layout = self.files.layout or choose_layout(self.model, self.data, plan, self.precision)
+        self.engine = Engine(self.model, self.objective, plan, self.precision, layout)
         self.train, self.valid = self.engine.place(self.data.train), self.engine.place(self.data.valid)
         self.sums: dict[str, Tensor] = {}
         self.counted = 0
@@ -145,7 +150,7 @@ class Loop:
         self.learn()
         self.board = Board(None if self.step >= self.total else self.files.path, self.step)
         started = time.monotonic() - self.seconds
-        with interruptible() as interrupted, shown(progress, self.total) as report:
+        with interruptible() as interrupted, shown(progress, self.total) as report, self.engine.compiling():
             while self.step < self.total and not self.stopped:
                 try:
                     self.one_step()
@@ -188,12 +193,12 @@ class Loop:
         frozen = self.objective.before_step(Inner(self, x))
         with self.engine.sparing(frozen):
             terms = self.engine.terms(x)
-            loss = torch.stack([term.mean() for term in terms.values()])
-            self.engine.guard(loss, terms, indices, self.step)
-            self.engine.move(loss.sum(), frozen)
+            means = torch.stack([term.detach() for term in terms.values()]).mean(1)
+            self.engine.guard(means, terms, indices, self.step)
+            self.engine.move(reduce(torch.add, terms.values()).mean(), frozen)
         self.objective.after_step(self.model)
         self.step += 1
-        self.tally(list(terms), loss.detach())
+        self.tally(list(terms), means)
 
     def tally(self, names: list[str], means: Tensor) -> None:
         """Keep running sums on the device; nothing waits for them until a line is logged."""
@@ -263,8 +268,9 @@ class Loop:
         """The part of the state that is not tensors."""
         return {
             "step": self.step, "total": self.total, "seconds": self.seconds, "stopped": self.stopped,
-            "precision": self.precision, "lr": self.engine.lr, "plateau": dict(vars(self.plateau)),
-            "history": self.history, "counted": self.counted, "names": self.names if self.counted else [],
+            "precision": self.precision, "layout": self.engine.layout, "lr": self.engine.lr,
+            "plateau": dict(vars(self.plateau)), "history": self.history,
+            "counted": self.counted, "names": self.names if self.counted else [],
         }  # fmt: skip
 
     def resume(self) -> None:
@@ -285,6 +291,7 @@ class Loop:
     def finish(self) -> Fit:
         """Put the weights that were asked for into the model and leave them in the folder."""
         self.stopped = self.stopped or "budget spent"
+        self.engine.release()
         if not self.files.finished:
             self.save()
         if self.plan.keep == "best" and self.best:
@@ -293,7 +300,7 @@ class Loop:
         best = self.best or {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         return Fit(
             self.model, self.objective, self.history, best, self.plateau.best_step, self.step,
-            self.stopped, self.precision, self.seconds, self.files.path,
+            self.stopped, self.precision, self.seconds, self.files.path, self.engine.remarks,
         )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -46,10 +45,13 @@ class Objective(nn.Module):
                 raise BadInput(f"Objective expects a list of remedies, got {remedy!r}; did you forget to call a class?")
         self.remedies = nn.ModuleList(remedies)
         self.names = unique([snake(type(remedy).__name__) for remedy in remedies])
+        self._members = list(zip(self.names, remedies, strict=True))
 
     def forward(self, draw: Draw, model: Model) -> dict[str, Tensor]:
         """Named terms, each (B,) nats; their sum is minimised. Nothing is averaged yet."""
-        terms = {"distortion": -draw.log_px.mean(0), "rate": self.rate(draw.kl).sum(1)}
+        log_px = draw.log_px
+        mean = log_px.mean(0) if len(log_px) > 1 else log_px.squeeze(0)
+        terms = {"distortion": -mean, "rate": self.rate(draw.kl).sum(1)}
         for name, remedy in self.members():
             if remedy.has_term:
                 terms[name] = remedy(draw, model)
@@ -69,7 +71,7 @@ class Objective(nn.Module):
 
     def members(self) -> list[tuple[str, Remedy]]:
         """Names and remedies, in order."""
-        return list(zip(self.names, cast("list[Remedy]", list(self.remedies)), strict=True))
+        return self._members
 
     def rate(self, kl: Tensor) -> Tensor:
         """The KL after all remedies that reshape it, (B, D) nats."""

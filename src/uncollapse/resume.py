@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +63,25 @@ class RunFolder:
     @property
     def precision(self) -> str | None:
         """The precision that an earlier attempt settled on."""
+        return self.settled("precision")
+
+    @property
+    def layout(self) -> str | None:
+        """The layout of images that an earlier attempt settled on."""
+        return self.settled("layout")
+
+    def settled(self, name: str) -> str | None:
+        """What an earlier attempt found best on its machine, so that a resumed run goes on in the same way."""
         if self.path is None or not (self.path / "state.json").exists():
             return None
-        found: str | None = read_json(self.path / "state.json").get("precision")
+        found: str | None = read_json(self.path / "state.json").get(name)
         return found
 
     def checkpoint(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Replace the checkpoint."""
         if self.path is not None:
             save_tensors(self.path / "checkpoint.safetensors", tensors, state)
-            brief = {key: state[key] for key in ("step", "total", "seconds", "stopped", "precision")}
+            brief = {key: state[key] for key in ("step", "total", "seconds", "stopped", "precision", "layout")}
             write_json(self.path / "state.json", brief)
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -90,7 +98,7 @@ class RunFolder:
 
 def describe(model: nn.Module, objective: Objective, data: DataSet, plan: Settings) -> dict[str, Any]:
     """What makes two runs the same: settings, data, the shapes of the weights and the remedies with their arguments."""
-    settings = asdict(plan)
+    settings = plan.described()
     for name in ("log_every", "checkpoint_every"):
         del settings[name]
     return {

@@ -160,3 +160,45 @@ def test_channels_fewer_than_the_images_are_refused():
 def test_only_images(shape):
     with pytest.raises(ShapeError, match="PixelCNN"):
         PixelCNN(shape, 4)
+
+
+def plain(net):
+    """The same network with activations that write to fresh memory."""
+    for module in net.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False
+    return net
+
+
+@pytest.mark.parametrize("activation", ["elu", "relu", "leaky_relu", "silu", "tanh"])
+@pytest.mark.parametrize("options", [{}, {"norm": "batch", "skip": 2}, {"feed": "every"}])
+def test_activations_that_overwrite_their_input_change_nothing(activation, options):
+    found = []
+    for change in (plain, lambda net: net):
+        net = change(build((2, 6, 5), activation=activation, **options)).train()
+        torch.manual_seed(1)
+        x, z = torch.rand(4, 2, 6, 5).double(), torch.randn(4, 3).double().requires_grad_()
+        nats = net(z).log_prob(x)
+        (first,) = torch.autograd.grad(nats.sum(), z, create_graph=True)
+        first.square().sum().backward()  # through the gradient too
+        found.append([nats.detach(), first.detach(), z.grad, *[p.grad for p in net.parameters()]])
+    torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=1e-12)
+    overwritten = any(getattr(module, "inplace", False) for module in net.modules())
+    assert overwritten == (activation in {"elu", "relu", "leaky_relu"})
+
+
+def test_the_stream_stays_narrow_in_mixed_precision():
+    torch.manual_seed(0)
+    net = PixelCNN((1, 8, 8), 4, channels=8, bottleneck=4, norm="batch", skip=2)
+    kinds = []
+    for block in [*net.network.blocks, *net.network.jumps]:
+        block.register_forward_hook(lambda _, given, out: kinds.append((given[0].dtype, out.dtype)))
+    z, x = torch.randn(5, 4), torch.rand(5, 1, 8, 8).round()
+    exact = net(z).log_prob(x)
+    assert set(kinds) == {(torch.float32, torch.float32)}
+    kinds.clear()
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = net(z).log_prob(x)
+    assert set(kinds) == {(torch.bfloat16, torch.bfloat16)}
+    assert rough.dtype == torch.float32
+    torch.testing.assert_close(rough, exact, rtol=0.01, atol=0.3)

@@ -102,7 +102,14 @@ def test_scores_in_pieces_are_the_same(kind, monkeypatch):
     x, z = ROWS[:50], torch.randn(50, D)
     whole = net(z).log_prob(x)
     monkeypatch.setattr(sentences, "PIECE", 7 * V)
-    torch.testing.assert_close(net(z).log_prob(x), whole)
+    sizes, score = [], net.scores
+    monkeypatch.setattr(net, "scores", lambda features: sizes.append(len(features)) or score(features))
+    with torch.no_grad():
+        torch.testing.assert_close(net(z).log_prob(x), whole)
+    assert max(sizes) == 7
+    assert sum(sizes) == (x != 0).sum()
+    torch.testing.assert_close(net(z).log_prob(x), whole)  # with a gradient, in one piece
+    assert sizes[-1] == (x != 0).sum()
 
 
 @BOTH

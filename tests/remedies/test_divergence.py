@@ -13,7 +13,8 @@ from uncollapse.distributions import standard_normal
 from uncollapse.errors import BadInput, Unsupported
 from uncollapse.functional import log_mean_exp, pairwise_log_prob
 from uncollapse.remedies import MAE, MMD
-from uncollapse.remedies.divergence import mean_pairwise_kl, off_diagonal, pairwise_kl
+from uncollapse.remedies.divergence import off_diagonal
+from uncollapse.remedies.pair_moments import deviation_of_kl, mean_pairwise_kl
 from uncollapse.testing import Prototypes, ToyModel
 
 
@@ -151,15 +152,49 @@ def test_a_batch_of_one_is_refused(kind):
         kind().term(drawn(torch.zeros(1, 2), torch.ones(1, 2)), None)
 
 
-@pytest.mark.parametrize(("spread", "scale"), [(1.0, 0.5), (1.0, 1e-3), (100.0, 1e-2), (0.0, 1.0)])
-def test_pairwise_kl_against_loops(spread, scale):
+def pair_by_pair(mean, scale):
+    """KL of every two posteriors in float64, (B, B, D)."""
+    wide = [Normal(m, s) for m, s in zip(mean.double(), scale.double(), strict=True)]
+    return torch.stack([torch.stack([kl_divergence(p, q) for q in wide]) for p in wide])
+
+
+SPREADS = [(1.0, 0.5), (1.0, 1e-3), (1.0, 1e-4), (100.0, 1e-2), (0.0, 1.0), (1e-3, 1.0)]
+
+
+@pytest.mark.parametrize(("spread", "scale"), SPREADS)
+def test_moments_of_the_kl_of_pairs_against_loops(spread, scale):
     torch.manual_seed(0)
     mean, scale = 3 + spread * torch.randn(9, 5), scale * (0.5 + torch.rand(9, 5))
-    wide = [Normal(m, s) for m, s in zip(mean.double(), scale.double(), strict=True)]
-    slow = torch.stack([torch.stack([kl_divergence(p, q) for q in wide]) for p in wide])  # (B, B, D)
-    torch.testing.assert_close(pairwise_kl(mean, scale), slow.sum(2), rtol=1e-6, atol=1e-6)
+    slow = pair_by_pair(mean, scale)
     away = slow.sum((0, 1)) / (9 * 8)
     torch.testing.assert_close(mean_pairwise_kl(mean, scale), away, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(deviation_of_kl(mean, scale), off_diagonal(slow.sum(2)).std(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("spread", [1e-2, 1e-4])
+def test_deviation_keeps_its_gradient_near_collapse(spread):
+    torch.manual_seed(0)
+    start = (spread * torch.randn(9, 5).double(), 1 + spread * torch.randn(9, 5).double())
+    slopes = []
+    for form in (deviation_of_kl, lambda mean, scale: off_diagonal(pair_by_pair(mean, scale).sum(2)).std()):
+        inputs = [part.clone().requires_grad_() for part in start]
+        slopes.append(torch.autograd.grad(form(*inputs), inputs))
+    for ours, theirs in zip(*slopes, strict=True):
+        assert (ours - theirs).norm() < 1e-4 * theirs.norm()
+
+
+def test_equal_divergences_deviate_by_nothing():
+    mean, scale = torch.tensor([[0.0], [2.0]], requires_grad=True), torch.ones(2, 1)
+    deviation = deviation_of_kl(mean, scale)
+    assert deviation.item() == 0
+    assert torch.autograd.grad(deviation, mean)[0].tolist() == [[0.0], [0.0]]
+
+
+def test_gradient_of_the_deviation():
+    torch.manual_seed(0)
+    inputs = [torch.randn(4, 2).double().requires_grad_(), (0.5 + torch.rand(4, 2)).double().requires_grad_()]
+    assert torch.autograd.gradcheck(deviation_of_kl, inputs)
+    assert torch.autograd.gradgradcheck(deviation_of_kl, inputs)
 
 
 def test_off_diagonal():

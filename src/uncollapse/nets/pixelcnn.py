@@ -118,7 +118,7 @@ class Style(NamedTuple):
 
     def after(self, channels: int) -> list[nn.Module]:
         """Normalisation, if any, and activation."""
-        return [*self.normal(channels), activation_of(self.activation)]
+        return [*self.normal(channels), activation_of(self.activation, overwrite=True)]
 
     def normal(self, channels: int) -> list[nn.Module]:
         """Normalisation, if any."""
@@ -151,8 +151,9 @@ class Stack(nn.Module):
         """Logits of every pixel given the pixels before it."""
         seen = self.first(x)
         own, *rest = torch.split(context, seen.shape[1], 1)
+        # the stream is as wide as what the convolutions give: in mixed precision, no block has to convert it.
         # channels last is a quarter faster on processors, and the layout that accelerators want
-        outputs = [self.start((seen + own).contiguous(memory_format=torch.channels_last))]
+        outputs = [self.start((seen + own.to(seen.dtype)).contiguous(memory_format=torch.channels_last))]
         for block, extra in zip_longest(self.blocks, rest):
             outputs.append(block(self._join(outputs), extra))
         return cast(Tensor, self.last(self._join(outputs)))
@@ -178,7 +179,7 @@ class Bottleneck(nn.Module):
             MaskedConv(bottleneck, channels, 1, style.groups),
             *style.normal(channels),
         )
-        self.activation = activation_of(style.activation)
+        self.activation = activation_of(style.activation, overwrite=True)
 
     def forward(self, h: Tensor, extra: Tensor | None = None) -> Tensor:
         """(B, channels, H, W) to the same; `extra` of that shape is added before the last nonlinearity."""

@@ -56,7 +56,7 @@ class ResNetEncoder(nn.Module):
             *blocks,
             nn.Conv2d(widths[-1], hidden, rest, bias=False),
             nn.BatchNorm2d(hidden),
-            nn.ELU(),
+            nn.ELU(inplace=True),
             nn.Flatten(),
         )
         self.head = nn.Linear(hidden, 2 * check_latent(latent))
@@ -74,7 +74,7 @@ class Residual(nn.Module):
         self.body = nn.Sequential(
             nn.Conv2d(into, out, 3, 2, 1, bias=False),
             nn.BatchNorm2d(out),
-            nn.ELU(),
+            nn.ELU(inplace=True),
             nn.Conv2d(out, out, 3, 1, 1, bias=False),
             nn.BatchNorm2d(out),
         )
@@ -82,4 +82,4 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, into, H, W) to (B, out, ceil(H / 2), ceil(W / 2))."""
-        return F.elu(self.body(x) + self.shortcut(x))
+        return F.elu(self.body(x) + self.shortcut(x), inplace=True)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
@@ -13,6 +12,7 @@ from uncollapse.errors import ShapeError, Unsupported
 from uncollapse.nets.autoregressive import evaluating
 from uncollapse.nets.decoding import beams, continued, likeliest
 from uncollapse.nets.ids import PAD, begun, ids_of, trimmed
+from uncollapse.nets.scoring import token_log_prob
 
 __all__ = ["Sentences", "TextNetwork"]
 
@@ -143,10 +143,13 @@ class Sentences(Distribution):
         raise Unsupported("a text has no variance; compare sample((n,)) instead")
 
     def _scored(self, features: Tensor, ids: Tensor) -> Tensor:
-        """Log probability of every token, (M,): so many scores at a time that memory stays bounded."""
-        rows = max(PIECE // self.network.vocabulary, 1)
+        """Log probability of every token, (M,): so many scores at a time that memory stays bounded.
+
+        For a gradient all scores are kept anyway, and the last layer's would have to be added up over the pieces.
+        """
+        rows = max(len(features) if torch.is_grad_enabled() else PIECE // self.network.vocabulary, 1)
         pieces = zip(torch.split(features, rows), torch.split(allowed(ids), rows), strict=True)
-        found = [-F.cross_entropy(precise(self.network.scores(f)), i, reduction="none") for f, i in pieces]
+        found = [token_log_prob(self.network.scores(f), i) for f, i in pieces]
         return torch.cat(found)
 
     def _lead(self, value: Tensor) -> Size:

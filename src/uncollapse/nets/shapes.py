@@ -21,8 +21,15 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
-def activation_of(name: Any) -> nn.Module:
+IN_PLACE = {"relu", "elu", "leaky_relu"}  #: their gradient is a function of their result
+
+
+def activation_of(name: Any, overwrite: bool = False) -> nn.Module:
     """A fresh activation by its name.
+
+    Arguments:
+        name: a key of `ACTIVATIONS`.
+        overwrite: whether its input, which nobody else needs, may be overwritten where the gradient allows it.
 
     Raises:
         BadInput: for an unknown name.
@@ -33,7 +40,7 @@ def activation_of(name: Any) -> nn.Module:
     """
     if not isinstance(name, str) or name not in ACTIVATIONS:
         raise BadInput(f"activation should be one of {', '.join(ACTIVATIONS)}, got {name!r}")
-    return ACTIVATIONS[name]()
+    return ACTIVATIONS[name](inplace=True) if overwrite and name in IN_PLACE else ACTIVATIONS[name]()
 
 
 def check_shape(shape: Any, user: str) -> tuple[int, ...]:

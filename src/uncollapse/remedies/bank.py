@@ -1,6 +1,6 @@
 """A ring of what earlier batches left behind, for more candidates than a batch holds."""
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,8 @@ class Bank(nn.Module):
         [4.0, 2.0, 3.0]
     """
 
+    vectors: Tensor
+
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
         self.size = size
@@ -37,7 +39,7 @@ class Bank(nn.Module):
     @property
     def filled(self) -> Tensor:
         """What is there, (at most K, D), without gradient."""
-        return cast(Tensor, self.vectors)[: min(self.written, self.size)]
+        return self.vectors[: min(self.written, self.size)]
 
     @torch.no_grad()
     def put(self, vectors: Tensor) -> None:
@@ -46,7 +48,7 @@ class Bank(nn.Module):
         vectors = vectors[-self.size :]
         start = self.written % self.size
         for part in (vectors[: self.size - start], vectors[self.size - start :]):
-            cast(Tensor, self.vectors)[start : start + len(part)] = part
+            self.vectors[start : start + len(part)] = part
             start = 0
         self.written += len(vectors)
 

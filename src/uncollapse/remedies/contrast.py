@@ -47,6 +47,16 @@ class Cosine(nn.Module):
         with torch.autocast(g.device.type, enabled=False):
             return self.kappa() * F.normalize(precise(g), dim=1) @ F.normalize(precise(h), dim=1).T
 
+    def left(self, g: Tensor) -> Tensor:
+        """Queries (B, E + 1) for `naming`: their product with `right` is `forward`."""
+        with torch.autocast(g.device.type, enabled=False):
+            return F.pad(self.kappa() * F.normalize(precise(g), dim=1), (0, 1), value=1.0)
+
+    def right(self, h: Tensor) -> Tensor:
+        """Candidates (E + 1, B) for `naming`."""
+        with torch.autocast(h.device.type, enabled=False):
+            return F.pad(F.normalize(precise(h), dim=1), (0, 1)).T
+
     def kappa(self) -> Tensor | float:
         """The factor in front of the cosine."""
         if self.multiplier is not None:

@@ -14,9 +14,10 @@ from torch import Size, Tensor, nn
 from uncollapse.distributions import diagonal, precise
 from uncollapse.draw import Draw, Model
 from uncollapse.errors import BadInput
-from uncollapse.functional import LOG_2PI, ExactProduct, gaussian_columns
 from uncollapse.remedies.base import Remedy, at_least_zero, one_of, shown
 from uncollapse.remedies.contrast import compared, positive
+from uncollapse.remedies.kernels import kernel_sums
+from uncollapse.remedies.pair_moments import deviation_of_kl, exact, mean_pairwise_kl
 from uncollapse.schedules import Schedule
 
 __all__ = ["MAE", "MMD"]
@@ -110,25 +111,26 @@ class MMD(Remedy):
 
     def shares(self, z: Tensor, prior: Tensor) -> Tensor:
         """What each of the codes (B, D) adds to their squared MMD from prior samples (M, D), (B,)."""
-        across = squared_distances(z, prior)
-        width = self.width(across, z.shape[1])
-        among, theirs = (self.gram(squared_distances(one, one), width) for one in (z, prior))
-        return self.row_means(among) - 2 * self.gram(across, width).mean(1) + self.row_means(theirs).mean()
+        among, across, theirs = self.sums(z, prior)
+        return self.row_means(among) - 2 * across / len(prior) + self.row_means(theirs).mean()
 
-    def width(self, across: Tensor, latent: int) -> float | Tensor:
+    def sums(self, z: Tensor, prior: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The kernel summed over the other codes (B,), the prior's samples (B,), and from these to each other (M,)."""
+        width, rbf = self.width(z, prior), self.kernel == "rbf"
+        pairs = ((z, None), (z, prior), (prior, None))
+        among, across, theirs = (kernel_sums(one, other, width, self.scales, rbf) for one, other in pairs)
+        return among, across, theirs
+
+    def width(self, z: Tensor, prior: Tensor) -> float | Tensor:
         """h."""
         if self.bandwidth == "median":
-            return across.detach().median()
+            return squared_distances(z.detach(), prior.detach()).median()
+        latent = z.shape[1]
         return (latent**2 if self.kernel == "rbf" else 2 * latent) if self.bandwidth == "dimension" else self.bandwidth
 
-    def gram(self, distances: Tensor, width: float | Tensor) -> Tensor:
-        """The kernel at squared distances, any shape."""
-        ratios = [distances / (width * scale) for scale in self.scales]
-        return torch.stack([(-r).exp() if self.kernel == "rbf" else 1 / (1 + r) for r in ratios]).sum(0)
-
-    def row_means(self, gram: Tensor) -> Tensor:
-        """Mean kernel of each sample with its own kind, (N,)."""
-        return (gram if self.statistic == "v" else off_diagonal(gram)).mean(1)
+    def row_means(self, sums: Tensor) -> Tensor:
+        """Mean kernel of each sample with its own kind, (N,), from sums in which it met itself too."""
+        return sums / len(sums) if self.statistic == "v" else (sums - len(self.scales)) / (len(sums) - 1)
 
     def extra_repr(self) -> str:
         """Shown by `print`."""
@@ -193,7 +195,7 @@ class MAE(Remedy):
         if self.eta:
             value = value - self.eta * nn.functional.logsigmoid(mean_pairwise_kl(mean, scale) / self.eta).sum()
         if self.gamma:
-            value = value + self.gamma * off_diagonal(pairwise_kl(mean, scale)).std()
+            value = value + self.gamma * deviation_of_kl(mean, scale)
         return value.to(mean.dtype).expand(len(mean))
 
     def extra_repr(self) -> str:
@@ -213,58 +215,3 @@ def off_diagonal(square: Tensor) -> Tensor:
     """The entries (B, B - 1) beside the diagonal of a matrix (B, B), row by row."""
     rows = len(square)
     return square.flatten()[1:].view(rows - 1, rows + 1)[:, :-1].reshape(rows, rows - 1)
-
-
-def mean_pairwise_kl(mean: Tensor, scale: Tensor) -> Tensor:
-    r"""Mean of $\mathrm{KL}(q_i \| q_j)$ over all pairs of different diagonal Gaussians, latent by latent.
-
-    $m = \frac{1}{2B(B-1)} \left[ \sum_i(\sigma_i^2 + \mu_i^2) \sum_j \sigma_j^{-2} - 2 \sum_i \mu_i \sum_j
-    \mu_j\sigma_j^{-2} + B \sum_j \mu_j^2\sigma_j^{-2} - B^2 \right]$: the logarithms cancel, and sums are enough.
-
-    Arguments:
-        mean, scale: (B, D), B at least 2.
-
-    Returns:
-        (D,) nats, in float64, because the terms cancel at small scales.
-
-    Example:
-        >>> mean_pairwise_kl(torch.tensor([[0.0], [2.0]]), torch.ones(2, 1))
-        tensor([2.], dtype=torch.float64)
-    """
-    mean, scale, count = exact(mean - mean.detach().mean(0)), exact(scale), len(mean)
-    precision = scale.pow(-2)
-    total = (scale.square() + mean.square()).sum(0) * precision.sum(0)
-    total = total - 2 * mean.sum(0) * (mean * precision).sum(0) + count * (mean.square() * precision).sum(0)
-    return (total - count**2) / (2 * count * (count - 1))
-
-
-def pairwise_kl(mean: Tensor, scale: Tensor) -> Tensor:
-    r"""$\mathrm{KL}(q_i \| q_j)$ of every two diagonal Gaussians, from one matrix product.
-
-    Minus the entropy of $q_i$ minus $\mathbb E_{q_i} \log q_j$, which is the log density of $q_j$ at $\mu_i$ with
-    $\mu_i^2 + \sigma_i^2$ in place of the square.
-
-    Arguments:
-        mean, scale: (B, D).
-
-    Returns:
-        (B, B) nats, in float64.
-
-    Example:
-        >>> pairwise_kl(torch.tensor([[0.0], [2.0]]), torch.ones(2, 1)).round(decimals=6)
-        tensor([[0., 2.], [2., 0.]], dtype=torch.float64)
-    """
-    columns = gaussian_columns(mean, scale)
-    latent = mean.shape[1]
-    with torch.autocast(mean.device.type, enabled=False):
-        spread = nn.functional.pad(exact(scale).square(), (0, latent + 1))
-        cross: Tensor = ExactProduct.apply(  # type: ignore[no-untyped-call]
-            columns.left(mean) + spread, columns.right, columns.right.dtype
-        )
-        entropy = exact(scale).log().sum(1, keepdim=True) + 0.5 * latent * (1 + LOG_2PI)
-        return -entropy - cross
-
-
-def exact(x: Tensor) -> Tensor:
-    """The tensor in float64, or in float32 where a device has no more."""
-    return x.to(torch.float32 if x.device.type == "mps" else torch.float64)

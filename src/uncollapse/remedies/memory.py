@@ -20,9 +20,11 @@ from torch.utils.checkpoint import checkpoint
 from uncollapse.distributions import describe, diagonal
 from uncollapse.draw import Draw, Model, sample
 from uncollapse.errors import BadInput, ShapeError
-from uncollapse.functional import GaussianColumns, gaussian_columns, info_nce
+from uncollapse.functional import GaussianColumns, gaussian_columns
 from uncollapse.remedies.bank import Bank
 from uncollapse.remedies.contrast import widths
+from uncollapse.remedies.naming import naming
+from uncollapse.remedies.prepared import Prepared
 
 __all__ = ["Memory", "counted", "draw_in_chunks"]
 
@@ -113,6 +115,7 @@ class Memory(nn.Module):
         self.size, self.latent = size, latent
         self.bank = Bank(size, 2 * latent)
         self._handed: Tensor | None = None
+        self._prepared = Prepared()
 
     def forward(self, zs: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
         """Cross-entropy of naming the partner among all candidates, (B,) nats, mean over the K samples.
@@ -131,13 +134,14 @@ class Memory(nn.Module):
         now = torch.cat([mean, scale], 1).detach()
         if self.training and torch.is_grad_enabled():
             self._handed = now
-        columns = gaussian_columns(*torch.cat([now, self.bank.filled.to(now)]).chunk(2, 1))
-        return torch.stack([named((z - centre) / unit, mean, scale, columns) for z in zs]).mean(0)
+        columns = gaussian_columns(mean.detach(), scale.detach(), torch.zeros_like(centre))
+        past = self._prepared.of(self.bank)
+        return torch.stack([named((z - centre) / unit, mean, scale, columns, past) for z in zs]).mean(0)
 
     def after_step(self) -> None:
         """Take in what the last training step compared."""
         if self._handed is not None:
-            self.bank.put(self._handed)
+            self._prepared.put(self.bank, self._handed)
             self._handed = None
 
     def ceiling(self, batch: int) -> float:
@@ -149,11 +153,11 @@ class Memory(nn.Module):
         return f"size={self.size}, latent={self.latent}"
 
 
-def named(z: Tensor, mean: Tensor, scale: Tensor, columns: GaussianColumns) -> Tensor:
+def named(z: Tensor, mean: Tensor, scale: Tensor, columns: GaussianColumns, past: Tensor | None = None) -> Tensor:
     """Cross-entropy of naming the posteriors (B, D) of samples z (B, D) among constant candidates, (B,) nats."""
     own = -0.5 * ((z.detach() - mean) / scale).square().sum(1) - scale.log().sum(1)
-    # The value of log q(z_i|x_i) stands on the diagonal of the scores; its gradient through the posterior is added.
-    return info_nce(columns.log_prob(z).to(z.dtype)) - (own - own.detach())
+    # The value of log q(z_i|x_i) is among the scores; its gradient through the posterior is added.
+    return naming(columns.left(z), columns.right.detach(), past, z.dtype) - (own - own.detach())
 
 
 def moments(mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,11 +19,11 @@ from uncollapse import augment as augmentations
 from uncollapse.distributions import Reader, describe, gaussian
 from uncollapse.draw import Draw, Model, called, sample
 from uncollapse.errors import BadInput, ShapeError
-from uncollapse.functional import info_nce
 from uncollapse.remedies.bank import Bank
 from uncollapse.remedies.base import Remedy, one_of, shown
 from uncollapse.remedies.contrast import Compare, Cosine, compared, positive, widths
 from uncollapse.remedies.follow import duplicate, follow
+from uncollapse.remedies.naming import naming
 from uncollapse.remedies.second_pass import still
 from uncollapse.schedules import Schedule
 
@@ -229,15 +229,10 @@ class MomentumContrast(Remedy):
 
     def named(self, zs: Tensor, keys: Tensor) -> Tensor:
         """Cross-entropy (B,) of naming the own key among the candidates, mean over queries (K, B, D)."""
-        if self.bank is None or not self.training:
-            return torch.stack([info_nce(self.cosine(z, keys)) for z in zs]).mean(0)
-        candidates = torch.cat([keys, self.bank.filled])
-        scores = [self.cosine(z, candidates) for z in zs]
-        if not self.in_batch:
-            own = torch.eye(len(keys), len(candidates), dtype=torch.bool, device=keys.device)
-            own[:, len(keys) :] = True
-            scores = [one.masked_fill(~own, -torch.inf) for one in scores]
-        return torch.stack([info_nce(one) for one in scores]).mean(0)
+        past = None if self.bank is None or not self.training else self.cosine.right(self.bank.filled.to(keys))
+        among = self.in_batch or past is None
+        right = self.cosine.right(keys)
+        return torch.stack([naming(self.cosine.left(z), right, past, right.dtype, among) for z in zs]).mean(0)
 
     @torch.no_grad()
     def after_step(self, model: Model) -> None:

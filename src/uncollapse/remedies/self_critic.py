@@ -12,16 +12,18 @@ References:
 import math
 from typing import cast
 
+import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from uncollapse.distributions import diagonal
 from uncollapse.draw import Draw, Model
 from uncollapse.errors import BadInput
-from uncollapse.functional import log_mean_exp, pairwise_log_prob
+from uncollapse.functional import gaussian_columns, log_mean_exp, pairwise_log_prob
 from uncollapse.remedies.base import Remedy, shown
 from uncollapse.remedies.contrast import Compare, Direction, Kind, compared, positive
 from uncollapse.remedies.memory import Memory, counted
+from uncollapse.remedies.naming import naming
 from uncollapse.remedies.pairs import MENON, Gradient, Side, Task
 from uncollapse.remedies.second_pass import still
 from uncollapse.schedules import Schedule
@@ -111,8 +113,18 @@ class SelfCritic(Remedy):
         if self.memory is not None:
             zs = compared(draw, "sample", "SelfCritic")
             return cast(Tensor, self.memory(zs, *diagonal(draw.q, "SelfCritic")))
+        if (self.task.direction, self.task.kind, self.candidates) == ("x", "multisample", None):
+            return self.named(draw, model)
         scores = self.scores(draw, model)
         return self.task.loss(scores if self.candidates is None else [counted(s, self.candidates) for s in scores])
+
+    def named(self, draw: Draw, model: Model) -> Tensor:
+        """Cross-entropy of the matrices `scores`, (B,) nats, without keeping them."""
+        x, zs = self.task.pairs(draw, model, "SelfCritic")
+        columns = gaussian_columns(*diagonal(self.posterior(draw, model, x), "SelfCritic"))
+        right = columns.right if self.temperature == 1 else columns.right / self.temperature
+        out = torch.promote_types(zs.dtype, torch.float32)
+        return torch.stack([naming(columns.left(z), right, out=out) for z in zs]).mean(0)
 
     def after_step(self, model: Model) -> None:
         """Count the step and remember the batch."""

@@ -109,7 +109,7 @@ class Run:
 
     def describe(self) -> dict[str, Any]:
         """Plain values, for JSON and for hashing; defaults are written out so that they cannot drift."""
-        settings = asdict(self.settings())
+        settings = self.settings().described()
         del settings["seed"]
         return {**asdict(self), "fit": settings}
 

@@ -1,0 +1,62 @@
+"""The optimiser of a run, and its step without the bookkeeping that only a small model notices."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.adam import adam
+
+from uncollapse.plan import Settings
+
+__all__ = ["Stepper", "optimiser"]
+
+
+def optimiser(parameters: list[nn.Parameter], plan: Settings) -> Optimizer:
+    """Adam, AdamW or SGD in their fused forms."""
+    fused = all(p.device.type in {"cpu", "cuda"} and p.is_floating_point() for p in parameters)
+    if plan.optimiser in ("sgd", "plain-sgd"):
+        if plan.optimiser == "sgd":  # torch's fused form breaks off where a part has been frozen so far
+            return SGD(parameters, plan.lr, momentum=0.9, weight_decay=plan.weight_decay)
+        return SGD(parameters, plan.lr, weight_decay=plan.weight_decay, fused=fused)
+    kind = Adam if plan.optimiser == "adam" else AdamW
+    return kind(parameters, plan.lr, weight_decay=plan.weight_decay, fused=fused)
+
+
+class Stepper:
+    """The step of an optimiser; for fused Adam by torch's own function, on lists that are made once.
+
+    `Optimizer.step` gathers the state of every parameter anew each time, which takes as long as the arithmetic where
+    the model is small. Whenever a parameter has no gradient or no state yet, the optimiser's own step is taken.
+
+    Arguments:
+        optimiser: of one parameter group.
+    """
+
+    def __init__(self, optimiser: Optimizer) -> None:
+        self.optimiser = optimiser
+        self.group = optimiser.param_groups[0]
+        self.plain = type(optimiser) is not Adam or not self.group["fused"]
+        self.tables: tuple[list[Any], ...] | None = None
+
+    def gather(self) -> tuple[list[Any], ...] | None:
+        """Means, squares and counts of all parameters; None where there are none yet."""
+        states = [self.optimiser.state.get(p) for p in self.group["params"]]
+        if not all(states):
+            return None
+        return tuple([state[key] for state in states if state] for key in ("exp_avg", "exp_avg_sq", "step"))
+
+    def __call__(self) -> None:
+        """One step."""
+        gradients = [p.grad for p in self.group["params"]]
+        self.tables = self.tables or (None if self.plain else self.gather())
+        if self.tables is None or any(g is None for g in gradients):
+            self.optimiser.step()
+            return
+        group, (means, squares, counts) = self.group, self.tables
+        with torch.no_grad():
+            adam(
+                group["params"], gradients, means, squares, [], counts, fused=True, foreach=False, amsgrad=False,
+                beta1=group["betas"][0], beta2=group["betas"][1], lr=group["lr"], weight_decay=group["weight_decay"],
+                eps=group["eps"], maximize=False,
+            )  # fmt: skip
