@@ -10,7 +10,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 RESULTS = Path(__file__).parent / "results"
-NAMES = ("training", "remedies", "remedies_conv", "metrics", "diagnosis", "startup", "pixelcnn_sampling")
+NAMES = (
+    "training", "remedies", "remedies_conv", "metrics", "evaluation", "diagnosis", "startup", "pixelcnn_sampling",
+    "seeds",
+)  # fmt: skip
 
 
 def main():

@@ -12,6 +12,7 @@ from uncollapse.monitor import Monitor
 from uncollapse.objective import Objective
 from uncollapse.preflight import Preflight, preflight
 from uncollapse.rescuing import Rescued, rescue
+from uncollapse.seeds import fit_seeds
 from uncollapse.verdict import Verdict, verdict
 
 try:
@@ -37,6 +38,7 @@ __all__ = [
     "diagnose",
     "draw",
     "fit",
+    "fit_seeds",
     "functional",
     "metrics",
     "nets",

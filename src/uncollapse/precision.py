@@ -73,7 +73,7 @@ def choose_layout(model: nn.Module, data: DataSet, plan: Settings, precision: st
     device = next(model.parameters()).device
     if accelerator_of(plan.device)[0] in {"cuda", "auto"} and torch.cuda.is_available():
         return "channels last" if precision == "bf16" else "plain"  # what tensor cores want
-    x = data.train.take(torch.arange(plan.batch_size), device)
+    x = data.train.take(torch.arange(min(plan.batch_size, PROBED)), device)
     seconds = {}
     for layout in ("plain", "channels last"):
         lay_out(model, layout)
@@ -82,6 +82,7 @@ def choose_layout(model: nn.Module, data: DataSet, plan: Settings, precision: st
     return "channels last" if seconds["channels last"] < CLEAR * seconds["plain"] else "plain"
 
 
+PROBED = 64  #: examples of a pass, at most
 TRIES = 3  #: passes of each layout, of which the quickest counts
 CLEAR = 0.95  #: share of the time below which another layout is taken
 
