@@ -1,26 +1,42 @@
 """One pass of a model over a data set, as a table that every latent metric reads."""
 
-import hashlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch import Tensor
+from torch.distributions import Distribution
 
-from uncollapse.data import as_values
-from uncollapse.distributions import describe, kl_per_dimension, precise
+from uncollapse.distributions import precise
 from uncollapse.draw import Model
 from uncollapse.errors import BadInput, ShapeError, Unsupported
 from uncollapse.functional import gaussian_kl
+from uncollapse.passes import (
+    batches_of,
+    device_of,
+    divergences,
+    dtype_of,
+    evaluation,
+    moved,
+    posterior_noise,
+    private_stream,
+    tabulate,
+)  # fmt: skip
+from uncollapse.tables import NAMES, Draft, Mapped, drafted
 
-__all__ = ["Codes", "batches_of", "checked", "encode", "evaluation", "private_stream"]
+__all__ = [
+    "Codes", "batches_of", "checked", "device_of", "dtype_of", "encode", "evaluation", "moved", "posterior_noise",
+    "private_stream", "tabulate",
+]  # fmt: skip
 
 
-ROWS = 1024  #: noise is drawn for so many examples at a time, because torch's numbers depend on how many are asked for
+BLOCK = 2**15  #: examples read at once from tables that may be on disk
+
+
+def stay() -> None:
+    """Nothing to give back."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,6 +50,7 @@ class Codes:
         kl: (N, D) KL to the prior per dimension, nats ((N, 1) where it does not factorise).
         labels: (N,) or None.
         posteriors: the posteriors themselves, in batches and in order, where they are not diagonal Gaussians.
+        release: gives the memory back that has been read from disk; does nothing where the tables are in memory.
 
     Example:
         >>> codes = Codes.from_gaussian(torch.zeros(3, 2), torch.ones(3, 2))
@@ -47,6 +64,7 @@ class Codes:
     kl: Tensor
     labels: Tensor | None = None
     posteriors: tuple[Distribution, ...] = ()
+    release: Callable[[], None] = stay
 
     def __repr__(self) -> str:
         labels = "no labels" if self.labels is None else "labels"
@@ -66,9 +84,18 @@ class Codes:
         Raises:
             BadInput: when the posteriors are of another family, or a number is not finite.
         """
+        mean, scale = self.normal(user)
+        return mean.double(), scale.double(), self.sample.double()
+
+    def normal(self, user: str) -> tuple[Tensor, Tensor]:
+        """Mean and scale (N, D) as they lie, in memory or on disk, for metrics that read them in blocks.
+
+        Raises:
+            BadInput: when the posteriors are of another family.
+        """
         if self.scale is None:
             raise BadInput(f"{user} needs diagonal Gaussian posteriors, and these codes have no scale")
-        return self.mean.double(), self.scale.double(), self.sample.double()
+        return self.mean, self.scale
 
     def moments(self, user: str) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, standard deviation and sample (N, D) in float64, whatever the family.
@@ -108,7 +135,7 @@ class Codes:
         return checked(cls(mean, scale, moved(mean, scale, noise), gaussian_kl(mean, scale), labels))
 
     @classmethod
-    def of(cls, model: Model, data: Any, batch_size: int = 512, seed: int = 0) -> "Codes":
+    def of(cls, model: Model, data: Any, batch_size: int = 512, seed: int = 0, to: str | Path | None = None) -> "Codes":
         """Encode a data set once, in evaluation mode and without gradients.
 
         Arguments:
@@ -117,11 +144,71 @@ class Codes:
             batch_size: examples per pass; the result does not depend on it for Gaussian posteriors of models that draw
                 no noise of their own.
             seed: of the one sample per example.
+            to: a folder to write into while encoding, for more codes than the memory holds; what is returned is then
+                read from there. It appears when it is complete, and takes the place of codes that were there.
 
         Raises:
             ShapeError, BadInput: when the data are empty or of the wrong shape, or a posterior is not finite.
+            Unsupported: when codes on disk are asked for and the posteriors are not diagonal Gaussians.
+            WorkFailed: when the disk does not take them.
         """
-        return checked(encode(model, batches_of(data, batch_size, model), seed))
+        batches = batches_of(data, batch_size, model)
+        if to is None:
+            return checked(encode(model, batches, seed))
+        return written(Path(to), pieces_of(model, batches, seed))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the tables into a folder, one .npy file each, without pickle; it appears when it is complete.
+
+        Raises:
+            Unsupported: when the posteriors are not diagonal Gaussians.
+            BadInput: when something that is not codes lies there.
+            WorkFailed: when the disk does not take them.
+        """
+        labels = self.labels
+        written(Path(folder), (
+            Piece(
+                self.mean[rows], None if self.scale is None else self.scale[rows], self.sample[rows], self.kl[rows],
+                None if labels is None else labels[rows], None,
+            )
+            for rows in blocks(len(self))
+        ))  # fmt: skip
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Codes":
+        """Codes that `save` or `of` wrote: mapped into memory and read when they are touched. They are for reading.
+
+        Raises:
+            BadInput: when the folder holds no codes, or a table is missing, cut short or not what the header says.
+
+        Example:
+            >>> from tempfile import gettempdir
+            >>> codes = Codes.from_gaussian(torch.zeros(3, 2), torch.ones(3, 2))
+            >>> folder = Path(gettempdir()) / "codes of a docstring"
+            >>> codes.save(folder)
+            >>> torch.equal(Codes.open(folder).sample, codes.sample)
+            True
+        """
+        mapped = Mapped(Path(folder))
+        tables = mapped.tables
+        shapes = {name: tuple(table.shape) for name, table in tables.items()}
+        mean, kl = shapes.get("mean", ()), shapes.get("kl", ())
+        alike = all(shapes.get(name) == mean for name in ("scale", "sample"))
+        if not alike or len(mean) != 2 or len(kl) != 2 or {shape[0] for shape in shapes.values()} != {mean[0]}:
+            raise BadInput(f"{folder} should hold mean, scale, sample and kl of N examples each, got {shapes}")
+        four = tables["mean"], tables["scale"], tables["sample"], tables["kl"]
+        return cls(*four, tables.get("labels"), release=mapped.release)
+
+
+class Piece(NamedTuple):
+    """A batch of codes, and its posteriors where these are no diagonal Gaussians."""
+
+    mean: Tensor
+    scale: Tensor | None
+    sample: Tensor
+    kl: Tensor
+    labels: Tensor | None
+    posterior: Distribution | None
 
 
 def encode(model: Model, batches: Iterable[tuple[Tensor, Tensor | None]], seed: int = 0) -> Codes:
@@ -130,156 +217,81 @@ def encode(model: Model, batches: Iterable[tuple[Tensor, Tensor | None]], seed: 
     Raises:
         ShapeError: when there is no batch.
     """
-    means, scales, samples, kls, labels, posteriors = [], [], [], [], [], []
+    pieces = list(pieces_of(model, batches, seed))
+    if not pieces:
+        raise ShapeError("the data hold no example; at least two are needed")
+    mean, sample, kl = (torch.cat([getattr(piece, name) for piece in pieces]) for name in ("mean", "sample", "kl"))
+    scales, labels = [one.scale for one in pieces], [one.labels for one in pieces]
+    scale = None if any(s is None for s in scales) else torch.cat([s for s in scales if s is not None])
+    label = None if any(y is None for y in labels) else torch.cat([y for y in labels if y is not None])
+    posteriors = tuple(one.posterior for one in pieces if one.posterior is not None) if scale is None else ()
+    return Codes(mean, scale, sample, kl, label, posteriors)
+
+
+def pieces_of(model: Model, batches: Iterable[tuple[Tensor, Tensor | None]], seed: int) -> Iterator[Piece]:
+    """One batch of codes after another."""
     seen = 0
     with evaluation(model, seed):
         for x, y in batches:
             q = model.posterior(x)
             mean, scale, z = tabulate(q, seen, seed)
             seen += len(mean)
-            means.append(mean)
-            scales.append(scale)
-            samples.append(z)
-            if scale is None:
-                posteriors.append(q)
-            kls.append(divergences(q, model.prior(), z.to(x if x.is_floating_point() else mean.to(x.device))))
-            labels.append(y)
-    if not means:
-        raise ShapeError("the data hold no example; at least two are needed")
-    scale_table = None if any(s is None for s in scales) else torch.cat([s for s in scales if s is not None])
-    label_table = None if any(y is None for y in labels) else torch.cat([y for y in labels if y is not None])
-    tables = torch.cat(means), scale_table, torch.cat(samples), torch.cat(kls), label_table
-    return Codes(*tables, tuple(posteriors) if scale_table is None else ())
+            rates = divergences(q, model.prior(), z.to(x if x.is_floating_point() else mean.to(x.device)))
+            yield Piece(mean, scale, z, rates, y, q if scale is None else None)
 
 
-def divergences(q: Distribution, prior: Distribution, z: Tensor) -> Tensor:
-    """KL(q||p) as (B, D), (B, 1) where it does not factorise, and from the samples z (B, D) where no form is known."""
-    kl = kl_per_dimension(q, prior)
-    if kl is None:
-        kl = (q.log_prob(z) - prior.log_prob(z)).unsqueeze(-1)
-    return kl.cpu()
+def written(folder: Path, pieces: Iterable[Piece]) -> Codes:
+    """Codes on disk from batches of them, looked at before the folder takes its name."""
+    with drafted(folder) as draft:
+        for piece in pieces:
+            if piece.scale is None:
+                raise Unsupported("codes on disk need diagonal Gaussian posteriors; keep those of others in memory")
+            append(draft, piece)
+        if not draft.files:
+            raise ShapeError("the data hold no example; at least two are needed")
+        draft.complete()
+        checked(Codes.open(draft.folder))
+    return Codes.open(folder)
 
 
-def tabulate(q: Distribution, first: int, seed: int) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Mean, scale (None if not a diagonal Gaussian) and one sample of a batch of posteriors, on the CPU.
-
-    Arguments:
-        q: the posteriors of the examples number `first` and following.
-        first: how many examples came before.
-        seed: of the sample.
-    """
-    base = q.base_dist if isinstance(q, Independent) else q
-    if isinstance(base, Normal):
-        mean, scale = base.loc.float().cpu(), base.scale.float().cpu()
-        return mean, scale, moved(mean, scale, posterior_noise(first, len(mean), mean.shape[1], seed))
-    try:
-        return q.mean.float().cpu(), None, q.sample().float().cpu()
-    except NotImplementedError as error:
-        raise Unsupported(
-            f"codes need the mean of the posteriors, and a {type(base).__name__} has none; return a distribution with "
-            ".mean from the encoder, or take the relaxed codes' categorical distribution"
-        ) from error
+def append(draft: Draft, piece: Piece) -> None:
+    """The next batch."""
+    for name in NAMES:
+        table = getattr(piece, name)
+        if table is not None:
+            draft.append(name, table.double() if name == "sample" else table)
 
 
-def moved(mean: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
-    """mean + scale * noise in float64: in float32 a scale of 1e-8 would be lost beside a mean of 1."""
-    return mean.double() + scale.double() * noise.double()
+def blocks(n: int) -> Iterator[slice]:
+    """Consecutive examples."""
+    for start in range(0, n, BLOCK):
+        yield slice(start, min(start + BLOCK, n))
 
 
 def checked(codes: Codes) -> Codes:
     """The codes, or an error that says what is wrong with them."""
     if len(codes) < 2:
         raise BadInput(f"codes of at least two examples are needed, got {len(codes)}")
-    table = {"mean": codes.mean, "scale": codes.scale, "KL": codes.kl}
-    for name, values in table.items():
-        if values is not None and not values.isfinite().all():
-            bad = (~values.isfinite()).any(1).nonzero().flatten()
+    for name, values in {"mean": codes.mean, "scale": codes.scale, "KL": codes.kl}.items():
+        bad = [] if values is None else broken(values, codes.release)
+        if bad:
             raise BadInput(
                 f"the posterior {name} should be finite, but {len(bad)} of {len(codes)} examples are NaN or "
-                f"infinite (first: example {int(bad[0])}); look at these inputs and at the encoder's log-variance"
+                f"infinite (first: example {bad[0]}); look at these inputs and at the encoder's log-variance"
             )
-    if codes.scale is not None and not (codes.scale > 0).all():
+    if codes.scale is not None and not all(bool((codes.scale[rows] > 0).all()) for rows in blocks(len(codes))):
         raise BadInput("posterior scales should be positive, got zero or less; they are standard deviations")
     if codes.labels is not None and len(codes.labels) != len(codes):
         raise ShapeError(f"one label an example is needed, got {len(codes.labels)} for {len(codes)} examples")
     return codes
 
 
-@contextmanager
-def evaluation(model: Any, seed: int) -> Iterator[None]:
-    """Evaluation mode, no gradients and a private random stream; everything is put back afterwards."""
-    modules = [m for m in model.modules() if m.training] if isinstance(model, nn.Module) else []
-    devices = [device_of(model)] if device_of(model).type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.no_grad():
-        torch.manual_seed(private_stream(seed, "evaluation").initial_seed())
-        for module in modules:
-            module.training = False
-        try:
-            yield
-        finally:
-            for module in modules:
-                module.training = True
-
-
-def posterior_noise(first: int, count: int, latent: int, seed: int) -> Tensor:
-    """Standard normal numbers (count, D) for the examples `first` and following, however they are batched."""
-    blocks = range(first // ROWS, -(-(first + count) // ROWS))
-    table = [torch.randn(ROWS, latent, generator=private_stream(seed, f"codes {block}")) for block in blocks]
-    return torch.cat([*table, torch.empty(0, latent)])[first % ROWS : first % ROWS + count]
-
-
-def private_stream(seed: int, purpose: str) -> torch.Generator:
-    """A CPU stream of random numbers for one purpose.
-
-    The seed is mixed with the purpose: data that somebody drew with the same small seed would otherwise be the
-    very noise of the posterior, and the samples would seem to know everything about their inputs.
-    """
-    digest = hashlib.blake2b(f"{purpose}:{seed}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
-
-
-def device_of(model: Any) -> torch.device:
-    """Where the model's parameters live; the CPU when it has none."""
-    parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
-    return next((p.device for p in parameters), torch.device("cpu"))
-
-
-def batches_of(data: Any, batch_size: int, model: Any) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Pairs (x, labels or None) from a tensor, an array, a pair of them, a part of a data set or a loader.
-
-    x goes to the device and the floating type of the model's parameters, labels stay on the CPU. Bytes above 1 are
-    shares of 255, as they are for `fit`. A part of a data set is anything with `batches(batch_size)` that yields such
-    pairs in a fixed order.
-    """
-    if hasattr(data, "batches"):
-        pairs: Iterable[Any] = data.batches(batch_size)
-    elif isinstance(data, Tensor | np.ndarray):
-        pairs = chunks(as_values(data), None, batch_size)
-    elif isinstance(data, tuple) and len(data) == 2 and all(isinstance(d, Tensor | np.ndarray) for d in data):
-        pairs = chunks(as_values(data[0]), torch.as_tensor(data[1]), batch_size)
-    elif isinstance(data, Iterable):
-        pairs = (batch if isinstance(batch, tuple | list) else (batch, None) for batch in data)
-    else:
-        raise ShapeError(f"data should be a tensor, an array, a pair (x, labels) or batches, got {describe(data)}")
-    device, kind = device_of(model), dtype_of(model)
-    for batch in pairs:
-        if not isinstance(batch, tuple | list) or not batch or not isinstance(batch[0], Tensor | np.ndarray):
-            raise ShapeError(f"every batch should be a tensor or a pair (x, labels), got {describe(batch)}")
-        y = batch[1] if len(batch) > 1 else None
-        ids = isinstance(batch[0], Tensor) and batch[0].dtype == torch.int64 and hasattr(data, "batches")
-        x = torch.as_tensor(batch[0]).to(device) if ids else as_values(batch[0]).to(device, kind, non_blocking=True)
-        yield x, None if y is None else torch.as_tensor(y).cpu()
-
-
-def dtype_of(model: Any) -> torch.dtype:
-    """The floating type of the model's parameters; float32 when it has none."""
-    parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
-    return next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
-
-
-def chunks(x: Tensor, y: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Consecutive pieces of x and y."""
-    if x.ndim < 2:
-        raise ShapeError(f"data should be (N, *X) with at least one dimension per example, got {tuple(x.shape)}")
-    for start in range(0, len(x), size):
-        yield x[start : start + size], None if y is None else y[start : start + size]
+def broken(values: Tensor, release: Callable[[], None]) -> list[int]:
+    """Which examples hold a number that is not finite."""
+    found: list[int] = []
+    for rows in blocks(len(values)):
+        finite = values[rows].isfinite()
+        if not finite.all():
+            found += ((~finite).any(1).nonzero().flatten() + rows.start).tolist()
+        release()
+    return found

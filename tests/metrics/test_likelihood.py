@@ -148,7 +148,30 @@ def test_puts_everything_back():
     assert nll(model, binary(), samples=5) == first  # no dropout in evaluation
 
 
-@pytest.mark.parametrize("options", [{"samples": 0}, {"samples": 2.0}, {"chunk": 0}])
+def test_bfloat16_only_when_asked_and_with_its_error():
+    torch.manual_seed(0)
+    model, x = VAE(nn.Linear(6, 6), nn.Linear(3, 6), latent=3), binary(20).float()
+    found, exact = nll(model, x, samples=30, precision="bf16"), nll(model, x, samples=30)
+    gaps = (found.per_example - exact.per_example)[:8]
+    assert 0 < gaps.abs().max() < 0.1
+    assert found.flags[0].startswith(f"bf16: off by {gaps.mean():+.2g} ± ")
+    assert found.flags[0].endswith("on 8 examples")
+    assert not any("bf16" in flag for flag in exact.flags)
+    assert nll(model, [x[:3], x[3:]], samples=30, precision="bf16").flags[0].endswith("on 3 examples")
+
+
+def test_threads_change_nothing():
+    model, x = small(), binary(70)
+    alone = nll(model, x, samples=30).per_example
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert torch.allclose(nll(model, x, samples=30).per_example, alone, atol=1e-12)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("options", [{"samples": 0}, {"samples": 2.0}, {"chunk": 0}, {"precision": "16"}])
 def test_bad_arguments(options):
     with pytest.raises(BadInput):
         nll(small(), binary(), **options)

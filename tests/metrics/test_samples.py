@@ -83,6 +83,16 @@ def test_copies_of_real_numbers(clones):
     same(density_coverage(x / 7, y / 7, 5), slow(x, y, 5))
 
 
+@pytest.mark.parametrize("swap", [False, True])
+def test_binary_images_against_grey_ones(swap):
+    """One set of whole numbers with many ties, one of real numbers, some of them copies of the former."""
+    rng = np.random.default_rng(3)
+    x = rng.integers(0, 2, (400, 16)).astype(float)
+    y = np.concatenate([x[::5], rng.random((200, 16))])
+    x, y = (y, x) if swap else (x, y)
+    same(density_coverage(x, y, 5), oracle(x, y, 5))
+
+
 def test_a_generator_of_one_point():
     x = np.random.default_rng(0).normal(size=(200, 5))
     found = density_coverage(x, np.zeros((100, 5)) + x.mean(0))

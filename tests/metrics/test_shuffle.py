@@ -3,10 +3,10 @@ import pytest
 import torch
 from torch import nn
 
-from uncollapse import VAE
+from uncollapse import VAE, Codes
 from uncollapse.distributions import FixedGaussian
 from uncollapse.errors import BadInput, ShapeError
-from uncollapse.metrics import shuffle_gap
+from uncollapse.metrics import noise_gap, shuffle_gap
 from uncollapse.metrics.shuffle import derangement
 from uncollapse.testing.linear import LinearVAE
 
@@ -62,6 +62,44 @@ def test_batches_change_nothing():
     assert shuffle_gap(model, x, batch_size=10) == pytest.approx(whole, abs=1e-9)
     assert shuffle_gap(model, [x[:50], x[50:70], x[70:]]) == pytest.approx(whole, abs=1e-9)
     assert shuffle_gap(model, x, seed=1) != whole
+
+
+def counted(model):
+    """The model, and a list of how many examples each of its passes of the encoder takes."""
+    seen, inner = [], model.posterior
+    model.posterior = lambda x: (seen.append(len(x)), inner(x))[1]
+    return model, seen
+
+
+def test_known_codes_are_not_encoded_again():
+    model, seen = counted(linear())
+    x = model.simulate(100)
+    codes = Codes.of(model, x, seed=3)
+    loader = [x[:40], x[40:]]
+    wanted = shuffle_gap(model, loader, seed=3)
+    assert sum(seen) == 300  # once for the codes, and twice because a loader may shuffle
+    seen.clear()
+    assert shuffle_gap(model, x, seed=3) == pytest.approx(wanted, abs=1e-9)
+    assert sum(seen) == 101  # one more to see of what type z is
+    seen.clear()
+    assert shuffle_gap(model, x, seed=3, codes=codes) == pytest.approx(wanted, abs=1e-9)
+    assert noise_gap(model, x, 0.3, seed=3, codes=codes) == pytest.approx(
+        noise_gap(model, loader, 0.3, seed=3), abs=1e-9
+    )
+    assert shuffle_gap(model, x, codes=codes) != wanted  # another permutation
+    with pytest.raises(BadInput, match="codes"):
+        shuffle_gap(model, x, codes=Codes.of(model, x[:99]))
+    with pytest.raises(BadInput, match="codes"):
+        shuffle_gap(model, x[:99], codes=codes)
+
+
+def test_bernoulli_equals_the_loop():
+    torch.manual_seed(0)
+    model, x = VAE(nn.Linear(6, 6), nn.Linear(3, 6), latent=3), torch.rand(11, 6)  # shares, not bits
+    codes, order = Codes.of(model, x), derangement(11, 0)
+    with torch.no_grad():
+        right, wrong = (model.likelihood(z.float()).log_prob(x) for z in (codes.sample, codes.sample[order]))
+    assert shuffle_gap(model, x) == pytest.approx(float((right - wrong).mean()), abs=1e-5)
 
 
 def test_a_loader_that_shuffles_is_no_trap():

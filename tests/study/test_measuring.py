@@ -62,6 +62,14 @@ def test_everything_asked_for_is_in_the_result(toy):
     assert 0 < found["metrics"]["local_largest"]["value"] <= 0.2501 * largest
 
 
+def test_the_papers_likelihoods_are_measured_on_as_many_examples_as_ours(toy):
+    model, data = toy
+    asked = Measure(nll_samples=3, nll_examples=7, images=0, legacy={"theirs": {"formula": "negative_elbo"}})
+    found = measure(Run(fit={"batches": 1}, measure=asked), model, data)
+    assert len(data.test) > 7
+    assert found["legacy"]["theirs"]["n"] == found["metrics"]["nll"]["n"] == 7
+
+
 def test_the_papers_information_stands_in_the_history(toy):
     model, data = toy
     asked = Measure(legacy={"mi": {"formula": "batch_mutual_information", "batch": 4}})

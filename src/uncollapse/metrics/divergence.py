@@ -11,11 +11,14 @@ from uncollapse.errors import BadInput
 from uncollapse.metrics.estimate import Estimate, mean_estimate
 from uncollapse.metrics.information import BIASED, Bracket, mutual_information, part_of
 from uncollapse.metrics.marginals import log_shares
-from uncollapse.metrics.ratios import query_rows
+from uncollapse.metrics.moments import average, by_block, by_row, power, row_sums
+from uncollapse.metrics.parallel import each_piece
+from uncollapse.metrics.ratios import query_rows, spans
 
 __all__ = ["KL", "kl"]
 
 QUERIES = 2048  #: examples at which the one-dimensional densities are evaluated, at most
+NUMBERS = 2**22  #: of means, and as many of scales, that are held at once for the densities of single latents
 MATCHED = ("from the posteriors' moments: a lower bound",)
 
 
@@ -33,7 +36,7 @@ class KL(Estimate):
     @cached_property
     def per_dim(self) -> Tensor:
         """Mean KL of every latent, (D,) nats; (1,) where the divergence does not factorise."""
-        return self.codes.kl.double().mean(0)
+        return average(self.codes, self.codes.kl)
 
     @cached_property
     def table(self) -> tuple[Tensor, Tensor]:
@@ -102,9 +105,12 @@ class KL(Estimate):
         """An upper bound of I(x;z_j), (D,) nats: from the moments of the latent, or its KL for other families."""
         if self.codes.scale is None:
             return self.per_dim
-        mean, scale = self.codes.mean.double(), self.codes.scale.double()
-        width = mean.var(0, unbiased=False) + scale.square().mean(0)
-        return (0.5 * width.log() - scale.log().mean(0)).minimum(self.per_dim)
+        mean, scale = self.codes.normal("kl")
+        sums = by_block(lambda s, _: torch.stack([s.square(), s.log()]).sum(1), scale, scale, self.codes.release)
+        square, level = sums.sum(0) / len(self.codes)
+        width = power(self.codes, mean, 2) + square
+        most: Tensor = 0.5 * width.log() - level
+        return most.minimum(self.per_dim)
 
     @cached_property
     def bracket(self) -> Bracket:
@@ -155,7 +161,7 @@ def kl(codes: Codes, queries: int | None = None) -> KL:
         (0.000 ± 0.000 nats (n = 100), 16.000 ± 0.000 nats (n = 100))
     """
     query_rows(len(codes), queries)  # refuses a bad number now rather than when a part is first asked for
-    total = mean_estimate(codes.kl.double().sum(1), "nats")
+    total = mean_estimate(row_sums(codes, codes.kl), "nats")
     found = KL(total.value, total.se, total.n, total.unit)
     found.codes, found.queries = codes, queries
     return found
@@ -163,7 +169,27 @@ def kl(codes: Codes, queries: int | None = None) -> KL:
 
 def marginal_information(codes: Codes, queries: int = QUERIES) -> tuple[Tensor, Tensor]:
     r"""$\log q(z_{ij}|x_i) - \log\frac1N\sum_k q(z_{ij}|x_k)$ at query examples (Q,), one latent at a time, (Q, D)."""
-    mean, scale, z = codes.moments("kl")
     at = query_rows(len(codes), queries)
-    columns = [log_shares(z[at, j], mean[:, j].contiguous(), scale[:, j].contiguous(), at) for j in range(codes.latent)]
+    mean, scale, z = spread_of(codes)
+    z, columns = z[at].double(), []
+    for start, stop in spans(codes.latent, max(1, NUMBERS // len(codes))):
+        both = columns_of(codes, mean, scale, slice(start, stop))
+
+        def line(j: int, start: int = start, both: Tensor = both) -> Tensor:
+            centre, spread = both[:, :, j].T.contiguous()
+            return log_shares(z[:, start + j].contiguous(), centre, spread, at)
+
+        columns += each_piece(line, range(stop - start))
     return at, torch.stack(columns, 1) + math.log(len(codes))
+
+
+def spread_of(codes: Codes) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, standard deviation and sample (N, D), as they lie where they can be read in blocks."""
+    if codes.scale is None:
+        return codes.moments("kl")
+    return codes.mean, codes.scale, codes.sample
+
+
+def columns_of(codes: Codes, mean: Tensor, scale: Tensor, some: slice) -> Tensor:
+    """Means and deviations of some latents, (N, 2, latents) in float64."""
+    return by_row(lambda m, s: torch.stack([m[:, some], s[:, some]], 1), mean, scale, codes.release)

@@ -127,7 +127,7 @@ def needed(x: Tensor | None) -> Tensor:
 
 
 def weighed(family: Family, values: tuple[Tensor, ...], tangents: tuple[Tensor | None, ...]) -> list[Tensor]:
-    """Changes of the parameters times the square roots of the Fisher information, (R, ?) each.
+    """Changes (B, W, ...) of the parameters times the square roots of the Fisher information, (B, W, ?) each.
 
     Raises:
         NotImplementedError: when a parameter changes whose information has no closed form.
@@ -142,5 +142,5 @@ def weighed(family: Family, values: tuple[Tensor, ...], tangents: tuple[Tensor |
             continue
         # Where nothing can change any more the root is 0, or infinite beside a change of 0.
         use = (root > 0) & root.isfinite()
-        out.append(torch.where(use, tangent * root, 0.0).flatten(1))
+        out.append(torch.where(use, tangent * root, 0.0).flatten(2))
     return out

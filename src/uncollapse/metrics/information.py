@@ -1,6 +1,7 @@
 """How much the latents tell about the data: a bracket round I(x;z) whose limits are known."""
 
 import math
+import time
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,8 @@ from uncollapse.codes import Codes, moved, posterior_noise, private_stream
 from uncollapse.distributions import describe
 from uncollapse.errors import BadInput
 from uncollapse.metrics.estimate import Estimate, mean_estimate
-from uncollapse.metrics.ratios import log_ratios, query_rows, ratios_of
+from uncollapse.metrics.moments import moment_bound, row_sums
+from uncollapse.metrics.ratios import PANEL, SIDE, TRUST, log_ratios, query_order, ratios_of
 
 __all__ = ["Bracket", "information_per_example", "mutual_information"]
 
@@ -19,7 +21,6 @@ BIASED = (
     1.5  #: nats below the ceiling from which on its downward bias shows (0.4 nats where the truth is 1 nat below it)
 )
 RATE = ("the KL to the prior",)  #: flag of an upper bound without moments
-FEW = 10  #: examples per latent below which the covariance of the upper bound is uncertain
 
 
 class Bracket(NamedTuple):
@@ -39,7 +40,11 @@ class Bracket(NamedTuple):
 
 
 def mutual_information(
-    codes: Codes, chunk: int | None = None, covariance: str = "full", queries: int | None = None
+    codes: Codes,
+    chunk: int | None = None,
+    covariance: str = "full",
+    queries: int | None = None,
+    seconds: float | None = None,
 ) -> Bracket:
     r"""Bracket the information that a sample of the posterior holds about its input.
 
@@ -53,12 +58,14 @@ def mutual_information(
 
     Arguments:
         codes: posteriors of N examples.
-        chunk: rows of the N x N matrix held at once, in blocks; bounds the memory and does not change the result. A
-            block takes 2 MiB if None.
+        chunk: samples that are compared with the whole set at once, 8,192 if None; bounds the memory (12 bytes times
+            2D + 2 a sample, and 3 MiB a thread) and does not change the result.
         covariance: "full", or "diagonal" for a looser upper bound without a D x D matrix.
         queries: how many random examples i the lower bound is evaluated at, each against all N: its mean stays right
             and its standard error, over the queries, says what the choice costs. All N if None. The upper bound is of
             all N.
+        seconds: evaluates the lower bound at random examples until so much time is up (512 at least), in the order in
+            which `queries` would take them; the flags say at how many. What comes out depends on that number alone.
 
     Returns:
         A `Bracket`.
@@ -79,11 +86,12 @@ def mutual_information(
     if covariance not in ("full", "diagonal"):
         raise BadInput(f'covariance should be "full" or "diagonal", got {covariance!r}')
     chunk = None if chunk is None else positive("chunk", chunk)
-    ceiling, at = math.log(len(codes)), query_rows(len(codes), queries)
-    values = ratios(codes, codes.sample[at].double(), at, chunk) + ceiling
+    seconds = None if seconds is None else duration(seconds)
+    ceiling, order = math.log(len(codes)), query_order(len(codes), queries, shuffled=seconds is not None)
+    values = evaluated(codes, order, chunk, seconds) + ceiling
     upper = upper_bound(codes, covariance)
-    raw = mean_estimate(values, "nats", part_of(len(at), len(codes)))
-    if raw < -(3 * raw.se + 1e-9):
+    raw = mean_estimate(values, "nats", part_of(len(values), len(codes), seconds))
+    if raw < -(3 * raw.se + TRUST):
         raw.flags = ("below 0: the samples do not belong to their posteriors", *raw.flags)
     lower = Estimate(min(max(raw, 0.0), ceiling), raw.se, raw.n, "nats", raw.flags)
     saturated = bool(lower > ceiling - NEAR)
@@ -92,6 +100,29 @@ def mutual_information(
     elif lower > ceiling - BIASED:
         lower.flags = (*lower.flags, "near the ceiling: too low")
     return Bracket(lower, upper, ceiling, saturated)
+
+
+def evaluated(codes: Codes, order: Tensor, chunk: int | None, seconds: float | None) -> Tensor:
+    """Log ratios of the samples of these examples, or of the first of them where the time runs out, (Q,)."""
+    start, done, size = time.perf_counter(), 0, PANEL if seconds is None else SIDE
+    values = []
+    while done < len(order) and size:
+        at = order[done : done + size]
+        values.append(ratios(codes, taken(codes, at), at, chunk))
+        done += len(at)
+        if seconds is not None:
+            spent = time.perf_counter() - start
+            size = min(PANEL, int(done * max(0.0, seconds / spent - 1)) // SIDE * SIDE)
+    return torch.cat(values)
+
+
+def taken(codes: Codes, rows: Tensor) -> Tensor:
+    """Samples of some examples, (R, D) in float64."""
+    parts = []
+    for part in torch.split(rows, SIDE):
+        parts.append(codes.sample[part].double())
+        codes.release()
+    return torch.cat(parts)
 
 
 def information_per_example(codes: Codes, rows: Tensor, samples: int = 1, seed: int = 0) -> Tensor:
@@ -151,8 +182,8 @@ def ratios(codes: Codes, z: Tensor, own: Tensor, chunk: int | None = None) -> Te
     """Log ratios of samples (R, D) of the posteriors `own` (R,), by the family of these."""
     if codes.posteriors:
         return ratios_of(codes, z, own, chunk)
-    mean, scale, _ = codes.gaussian("mutual_information")
-    return log_ratios(mean, scale, z, own, chunk)
+    mean, scale = codes.normal("mutual_information")
+    return log_ratios(mean, scale, z, own, chunk, codes.release)
 
 
 def positive(name: str, value: int) -> int:
@@ -162,42 +193,22 @@ def positive(name: str, value: int) -> int:
     return value
 
 
-def part_of(queries: int, n: int) -> tuple[str, ...]:
+def duration(seconds: float) -> float:
+    """The value, if it is a positive number."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise BadInput(f"seconds should be a positive number, got {seconds!r}")
+    return seconds
+
+
+def part_of(queries: int, n: int, seconds: float | None = None) -> tuple[str, ...]:
     """The flag of an estimate that was evaluated at some of the examples."""
-    return (f"at {queries:,} of {n:,} examples",) if queries < n else ()
+    limit = "" if seconds is None else f", which took {seconds:g} s"
+    return (f"at {queries:,} of {n:,} examples{limit}",) if queries < n else ()
 
 
 def upper_bound(codes: Codes, covariance: str) -> Estimate:
     """The upper bound of the information, nats: from moments, or the KL to the prior for other families."""
     if codes.posteriors:
-        return mean_estimate(codes.kl.double().sum(1), "nats", RATE)
-    mean, scale, _ = codes.gaussian("mutual_information")
-    return moment_bound(mean, scale, covariance)
-
-
-def moment_bound(mean: Tensor, scale: Tensor, covariance: str) -> Estimate:
-    """Mean divergence of the posteriors from the Gaussian with the moments of their mixture, nats."""
-    n, latent = mean.shape
-    spread = (mean - mean.mean(0)).square().mean(0) + scale.square().mean(0)
-    width = spread.sqrt()
-    mean, scale = (mean - mean.mean(0)) / width, scale / width  # unit marginals: a well conditioned matrix
-    flags: tuple[str, ...] = ()
-    values = 0.5 * (mean.square() + scale.square() - 1).sum(1) - scale.log().sum(1)
-    if covariance == "full":
-        mixture = mean.T @ mean / n + scale.square().mean(0).diag()
-        factor, failed = torch.linalg.cholesky_ex(mixture)
-        if failed:
-            flags = ("singular covariance: diagonal bound",)
-        else:
-            values = full_divergences(mean, scale, factor)
-            flags = ("few examples per latent",) if n < FEW * latent else ()
-    found = mean_estimate(values, "nats", flags)
-    return Estimate(max(found, 0.0), found.se, found.n, found.unit, found.flags)
-
-
-def full_divergences(mean: Tensor, scale: Tensor, factor: Tensor) -> Tensor:
-    """KL of centred diagonal Gaussians (N, D) from N(0, L L') for a lower triangular factor L, (N,) nats."""
-    inverse = torch.linalg.solve_triangular(factor, torch.eye(len(factor), dtype=factor.dtype), upper=False)
-    distance: Tensor = (mean @ inverse.T).square().sum(1) + scale.square() @ inverse.square().sum(0)
-    log_det: Tensor = 2 * factor.diagonal().log().sum()
-    return 0.5 * (distance - mean.shape[1] + log_det) - scale.log().sum(1)
+        return mean_estimate(row_sums(codes, codes.kl), "nats", RATE)
+    mean, scale = codes.normal("mutual_information")
+    return moment_bound(mean, scale, covariance, codes.release)

@@ -2,29 +2,32 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from itertools import product
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from uncollapse.codes import device_of, dtype_of
 from uncollapse.distributions import describe
 from uncollapse.draw import Model
 from uncollapse.errors import BadInput, ShapeError, Unsupported
+from uncollapse.metrics.directional import Moves, Read, Values, Way, forward_mode, two_backward_passes
 
-__all__ = ["Read", "Weigh", "grams", "passes", "placed", "scores", "whole"]
+__all__ = ["Read", "Values", "Weigh", "grams", "passes", "placed", "scores", "whole"]
 
-ELEMENTS = 2**17  #: numbers that one pass of the decoder may put out; its layers hold about a thousand times as many
-ROWS = 1024  #: vectors decoded at once, at most
+#: Numbers that one pass of the decoder may put out, of which a layer may hold a hundred times as many, and vectors
+#: decoded at once, at most: on the CPU and elsewhere.
+ELEMENTS, ROWS = (2**19, 2**23), (1024, 16384)
 LARGEST = 2**28  #: numbers in the Jacobian of one example: 1 GiB in float32
+MANY = 2**12  #: numbers in z from which forward mode pays for what torch loads at its first use, about a second
 STEP = 0.05  #: by which z is moved to see whether a decoder without derivatives reacts all the same
-AGREE = 0.01  #: share of the squared derivative that may differ between two ways of computing it, for half precision
 
-Values = tuple[Tensor, ...]
-Moves = tuple[Tensor | None, ...]
-Read = Callable[[Distribution, Tensor | None], Values]  #: the quantities of a likelihood to differentiate, (R, ...)
-Weigh = Callable[[Values, Moves], list[Tensor]]  #: their changes, weighed, (R, ?) each
+#: How to differentiate, what is cheapest first, and how many times fewer vectors at once: the last keeps a graph.
+WAYS: dict[Way, int] = {forward_mode: 1, two_backward_passes: 4}
+
+#: Takes values (B, 1 or W, ...) and their changes (B, W, ...) to rows whose squares are summed up, (B, W, ?) each.
+Weigh = Callable[[Values, Moves], list[Tensor]]
 
 
 def placed(model: Model, z: Tensor, x: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -44,9 +47,12 @@ def whole(name: str, value: int) -> int:
     return value
 
 
-def passes(chunk: int | None, outputs: int) -> int:
+def passes(chunk: int | None, outputs: int, device: torch.device) -> int:
     """Vectors to decode at once, for observations of so many numbers."""
-    return max(1, min(ROWS, ELEMENTS // max(outputs, 1))) if chunk is None else whole("chunk", chunk)
+    if chunk is not None:
+        return whole("chunk", chunk)
+    large = device.type != "cpu"
+    return max(1, min(ROWS[large], ELEMENTS[large] // max(outputs, 1)))
 
 
 def grams(model: Model, z: Tensor, x: Tensor | None, rows: int, read: Read, weigh: Weigh) -> Tensor | None:
@@ -59,20 +65,25 @@ def grams(model: Model, z: Tensor, x: Tensor | None, rows: int, read: Read, weig
         read: what to differentiate.
         weigh: turns changes of it into rows whose squares are summed up.
     """
-    for kernels in (nullcontext, twice_differentiable):
+    ways = WAYS if z.numel() >= MANY else (two_backward_passes,)
+    for way, kernels in product(ways, (nullcontext, twice_differentiable)):
         try:
             with kernels():
-                parts = list(blocks(model, z, x, rows, read, weigh))
+                parts = list(blocks(model, z, x, max(1, rows // WAYS[way]), read, weigh, way))
         except (torch.OutOfMemoryError, Unsupported):
             raise
-        except (RuntimeError, ShapeError):  # a plain pass has been made before, so the derivative is to blame
-            continue
-        if not any(moved for _, moved in parts) and reacts(model, z, x, read):
+        except Exception as error:
+            # A plain pass has been made before, so the derivative is to blame.
+            if way is not two_backward_passes or isinstance(error, RuntimeError | ShapeError):
+                continue
+            raise
+        if any(moved for _, moved in parts) or not reacts(model, z, x, read):
+            return torch.cat([matrix for matrix, _ in parts])
+        if way is two_backward_passes:
             raise Unsupported(
                 "the decoder's output changes with z, but no derivative comes through: look for detach(), no_grad() "
                 "or a detour over numpy between z and the likelihood"
             )
-        return torch.cat([matrix for matrix, _ in parts])
     return None
 
 
@@ -85,60 +96,27 @@ def twice_differentiable() -> AbstractContextManager[object]:
 
 
 def blocks(
-    model: Model, z: Tensor, x: Tensor | None, rows: int, read: Read, weigh: Weigh
+    model: Model, z: Tensor, x: Tensor | None, rows: int, read: Read, weigh: Weigh, way: Way
 ) -> Iterator[tuple[Tensor, bool]]:
     """J'WJ of one block of examples after another, and whether anything changed there at all."""
     latent = z.shape[1]
     directions = torch.eye(latent, dtype=z.dtype, device=z.device)
-    for start in range(0, len(z), max(1, rows // latent)):
-        at = torch.arange(start, min(start + max(1, rows // latent), len(z)), device=z.device)
-        # Every example once for every direction, as one long batch: decoders know nothing of directions.
-        every, towards = at.repeat_interleave(latent), directions.repeat(len(at), 1)
-        found, moved = [], False
-        for part, way in zip(torch.split(every, rows), torch.split(towards, rows), strict=True):
-            values, moves = changes(model, z[part], None if x is None else x[part], way, read)
+    for at in torch.split(torch.arange(len(z), device=z.device), max(1, rows // latent)):
+        found, every = [], []
+        for ways in torch.split(directions, max(1, rows // len(at))):
+            values, moves = way(model, z[at], None if x is None else x[at], ways, read)
             weighed = weigh(values, moves)
-            moved = moved or any(bool(move.any()) for move in moves if move is not None)
-            found.append(torch.cat(weighed, 1) if weighed else z.new_zeros(len(part), 1))
-            if len(found[0]) and found[0].shape[1] * latent > LARGEST:
+            every += [move for move in moves if move is not None]
+            found.append(torch.cat(weighed, 2) if weighed else z.new_zeros(len(at), len(ways), 1))
+            if found[0].shape[2] * latent > LARGEST:
                 raise Unsupported(
-                    f"the Jacobian of one example has {latent} x {found[0].shape[1]} numbers, more than {LARGEST}; "
+                    f"the Jacobian of one example has {latent} x {found[0].shape[2]} numbers, more than {LARGEST}; "
                     "look at a part of the latents or at smaller observations"
                 )
-        jacobian = torch.cat(found).reshape(len(at), latent, -1)
+        jacobian = torch.cat(found, 1)
         exact = (jacobian.cpu() if jacobian.device.type == "mps" else jacobian).double()
-        yield torch.bmm(exact, exact.mT).cpu(), moved
-
-
-def changes(model: Model, z: Tensor, x: Tensor | None, way: Tensor, read: Read) -> tuple[Values, Moves]:
-    """Values of the likelihood at z (R, D) and their derivatives along the directions `way` (R, D).
-
-    The derivative along a direction is had from two backward passes: the product u'J is linear in u, and its
-    derivative by u along the direction is J times the direction. It works for whatever can be differentiated twice.
-    """
-    with torch.enable_grad():
-        z = z.detach().requires_grad_()
-        values = tuple(value if len(value) == len(z) else value.flatten(0, 1) for value in read(model.likelihood(z), x))
-        live = [value for value in values if value.requires_grad]
-        free = [torch.randn_like(value).requires_grad_() for value in live]
-        pulled = torch.autograd.grad(live, z, free, create_graph=True, allow_unused=True)[0] if live else None
-        still = tuple(value.detach() for value in values)
-        if pulled is None:
-            return still, (None,) * len(values)
-        pushed = torch.autograd.grad(pulled, free, way, allow_unused=True)
-    check_twice(pulled.detach(), way, free, pushed)
-    every = iter(pushed)
-    return still, tuple(next(every) if value.requires_grad else None for value in values)
-
-
-def check_twice(pulled: Tensor, way: Tensor, free: list[Tensor], pushed: Moves) -> None:
-    """Raise if (u'J)v and u'(Jv) differ: layers that are differentiable once drop out of the second without a word."""
-    pairs = zip(free, pushed, strict=True)
-    ours = sum(((u.detach() * move).flatten(1).sum(1) for u, move in pairs if move is not None), way.new_zeros(()))
-    theirs = (pulled * way).sum(1)
-    known = theirs.isfinite()
-    if ((ours - theirs)[known].square().sum() > AGREE * theirs[known].square().sum()).any():
-        raise RuntimeError("a part of the decoder is differentiable once only")
+        gram = torch.bmm(exact, exact.mT).cpu()
+        yield gram, bool(gram.any()) or any(bool(move.any()) for move in every)
 
 
 def reacts(model: Model, z: Tensor, x: Tensor | None, read: Read) -> bool:

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from uncollapse.codes import Codes, batches_of, device_of, dtype_of, evaluation, private_stream
-from uncollapse.distributions import check_observed, kl_per_dimension
+from uncollapse.distributions import kl_per_dimension
 from uncollapse.draw import Model
-from uncollapse.errors import BadInput, ShapeError, Unsupported
+from uncollapse.errors import BadInput, Unsupported
+from uncollapse.metrics.densities import Draws, log_likelihood
 from uncollapse.metrics.estimate import Estimate
 from uncollapse.metrics.jacobian import whole
-from uncollapse.metrics.likelihood import samples_of
+from uncollapse.metrics.likelihood import check_fit
 
 __all__ = ["batch_mean_nll", "batch_summed_nll", "flat_nll", "negative_elbo", "pairwise_lipschitz"]
 
@@ -185,16 +186,15 @@ def block_terms(model: Model, x: Tensor, samples: int, seed: int, first: int) ->
     kl = kl_per_dimension(q, prior)
     if kl is None:
         raise Unsupported("the papers' formulas need a divergence in closed form; take metrics.nll, which does not")
-    z = samples_of(q, samples, seed, first)
-    distortion = []
-    for part in torch.split(z, max(1, VECTORS // len(x))):
-        px = model.likelihood(part)
-        if px.event_shape != x.shape[1:]:
-            raise ShapeError(f"the decoder describes {tuple(px.event_shape)}, but x is {tuple(x.shape[1:])}")
-        check_observed(px, float(x.min()), float(x.max()))
-        distortion.append(-px.log_prob(x).double())
-    ratio = prior.log_prob(z).double() - q.log_prob(z).double()
-    return Terms(torch.cat(distortion).cpu(), ratio.cpu(), kl.double().sum(1).cpu())
+    distortion: list[Tensor] = []
+    ratios: list[Tensor] = []
+    for z, ratio in Draws(q, samples, seed, first).pieces(prior, VECTORS):
+        px = model.likelihood(z)
+        if not ratios:
+            check_fit(px, x)
+        distortion.append(-log_likelihood(px, x))
+        ratios.append(ratio)
+    return Terms(torch.cat(distortion).cpu(), torch.cat(ratios).cpu(), kl.double().sum(1).cpu())
 
 
 def pairwise_lipschitz(

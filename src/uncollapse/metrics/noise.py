@@ -9,12 +9,14 @@ from uncollapse.codes import Codes, private_stream
 from uncollapse.draw import Model
 from uncollapse.errors import BadInput
 from uncollapse.metrics.estimate import Estimate
-from uncollapse.metrics.shuffle import gap
+from uncollapse.metrics.shuffle import gap, ordered
 
 __all__ = ["noise_gap"]
 
 
-def noise_gap(model: Model, data: Any, variance: float, seed: int = 0, batch_size: int = 512) -> Estimate:
+def noise_gap(
+    model: Model, data: Any, variance: float, seed: int = 0, batch_size: int = 512, codes: Codes | None = None
+) -> Estimate:
     r"""Mean loss of log likelihood when noise is added to every code before it is decoded.
 
     $\frac1N\sum_i \big[\log p(x_i|z_i) - \log p(x_i|z_i + \varepsilon_i)\big]$,
@@ -27,6 +29,7 @@ def noise_gap(model: Model, data: Any, variance: float, seed: int = 0, batch_siz
         variance: $s^2$, in squared units of z (the prior has 1).
         seed: of the samples and of the noise, which is the same at every variance but for its size.
         batch_size: examples per pass; the result does not depend on it.
+        codes: as for `shuffle_gap`.
 
     Returns:
         Nats per example, with a standard error over the examples; exactly 0 at variance 0.
@@ -44,6 +47,8 @@ def noise_gap(model: Model, data: Any, variance: float, seed: int = 0, batch_siz
     """
     if isinstance(variance, bool) or not isinstance(variance, int | float) or not 0 <= variance < math.inf:
         raise BadInput(f"the variance of the noise should be a finite number of at least 0, got {variance!r}")
-    codes = Codes.of(model, data, batch_size, seed).sample
-    noise = torch.randn(codes.shape, generator=private_stream(seed, "noise"), dtype=codes.dtype)
-    return gap(model, data, codes + math.sqrt(variance) * noise, seed, batch_size, "noise_gap")
+    known = codes is not None or ordered(data)
+    own = (Codes.of(model, data, batch_size, seed) if codes is None else codes).sample
+    noise = torch.randn(own.shape, generator=private_stream(seed, "noise"), dtype=own.dtype)
+    other = own + math.sqrt(variance) * noise
+    return gap(model, data, own if known else None, other, seed, batch_size, "noise_gap")

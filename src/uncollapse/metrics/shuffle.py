@@ -2,18 +2,21 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from uncollapse.codes import Codes, batches_of, evaluation, private_stream, tabulate
 from uncollapse.draw import Model
-from uncollapse.errors import BadInput, ShapeError
+from uncollapse.errors import BadInput
+from uncollapse.metrics.densities import log_likelihood
 from uncollapse.metrics.estimate import Estimate, mean_estimate
+from uncollapse.metrics.likelihood import check_shape
 
 __all__ = ["shuffle_gap"]
 
 
-def shuffle_gap(model: Model, data: Any, seed: int = 0, batch_size: int = 512) -> Estimate:
+def shuffle_gap(model: Model, data: Any, seed: int = 0, batch_size: int = 512, codes: Codes | None = None) -> Estimate:
     r"""Mean loss of log likelihood when every example is decoded from the code of another one.
 
     $\frac1N\sum_i \big[\log p(x_i|z_i) - \log p(x_i|z_{\pi(i)})\big]$, with $\pi(i) \neq i$ for every i, over
@@ -24,12 +27,14 @@ def shuffle_gap(model: Model, data: Any, seed: int = 0, batch_size: int = 512) -
         data: a tensor or array (N, *X), a pair (x, labels), a part of a data set, or batches that can be read twice.
         seed: of the samples and of the permutation.
         batch_size: examples per pass; the result does not depend on it.
+        codes: `Codes.of` the same model and data, row by row, where they are at hand: then nothing is encoded. Their
+            samples are used, so `seed` is that of the permutation alone.
 
     Returns:
         Nats per example, with a standard error over the examples.
 
     Raises:
-        BadInput: when there are fewer than two examples, or the batches cannot be read again.
+        BadInput: when there are fewer than two examples or not as many codes, or the batches cannot be read again.
         ShapeError: when the likelihood does not have the shape of x.
 
     Example:
@@ -37,32 +42,40 @@ def shuffle_gap(model: Model, data: Any, seed: int = 0, batch_size: int = 512) -
         >>> shuffle_gap(model, torch.rand(50, 4)).unit
         'nats'
     """
-    codes = Codes.of(model, data, batch_size, seed)
+    known = codes is not None or ordered(data)
+    codes = Codes.of(model, data, batch_size, seed) if codes is None else codes
     other = codes.sample[derangement(len(codes), seed)]
-    return gap(model, data, other, seed, batch_size, "shuffle_gap")
+    return gap(model, data, codes.sample if known else None, other, seed, batch_size, "shuffle_gap")
 
 
-def gap(model: Model, data: Any, other: Tensor, seed: int, batch_size: int, user: str) -> Estimate:
-    """Mean loss of log likelihood when z_i is replaced by row i of `other` (N, D)."""
+def ordered(data: Any) -> bool:
+    """Whether data come in the same order every time they are read; a loader may shuffle."""
+    return isinstance(data, Tensor | np.ndarray | tuple) or hasattr(data, "batches")
+
+
+def gap(model: Model, data: Any, own: Tensor | None, other: Tensor, seed: int, batch_size: int, user: str) -> Estimate:
+    """Mean loss of log likelihood when z_i (row i of `own`; encoded again if None) is replaced by row i of `other`."""
     gaps: list[Tensor] = []
     start = 0
     with evaluation(model, seed):
         for x, _ in batches_of(data, batch_size, model):
-            q = model.posterior(x)
-            # Sampled again rather than looked up: a loader that shuffles gives other examples this time.
-            pair = torch.stack([tabulate(q, start, seed)[2], other[start : start + len(x)]])
-            px = model.likelihood(pair.to(x.device, q.mean.dtype))
-            if px.event_shape != x.shape[1:]:
-                raise ShapeError(
-                    f"the decoder describes observations of shape {tuple(px.event_shape)}, but x has "
-                    f"{tuple(x.shape[1:])}; wrap a distribution of single numbers in Independent, or reshape its output"
-                )
-            right, wrong = px.log_prob(x).double().cpu()
+            stop = start + len(x)
+            # A loader that shuffles gives other examples this time. Otherwise only the type of z is looked at.
+            q = model.posterior(x if own is None else x[:1])
+            mine = tabulate(q, start, seed)[2] if own is None else own[start:stop]
+            if len(mine) != len(x) or stop > len(other):
+                raise BadInput(f"{user} got {len(other)} codes for more examples; pass the codes of these very data")
+            px = model.likelihood(torch.stack([mine, other[start:stop]]).to(x.device, q.mean.dtype))
+            check_shape(px, x)
+            right, wrong = log_likelihood(px, x)
             gaps.append(right - wrong)
-            start += len(x)
+            start = stop
     if start != len(other):
-        raise BadInput(f"{user} reads the data twice and got nothing the second time; pass a list or a loader")
-    return mean_estimate(torch.cat(gaps), "nats")
+        raise BadInput(
+            f"{user} reads the data twice and got {start} examples for {len(other)} codes; pass a list or a loader, "
+            "and the codes of these very data"
+        )
+    return mean_estimate(torch.cat(gaps).cpu(), "nats")
 
 
 def derangement(n: int, seed: int) -> Tensor:

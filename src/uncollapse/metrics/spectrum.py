@@ -52,7 +52,7 @@ class Spectrum(NamedTuple):
         draws = max(whole("samples", samples), 4 * z.shape[1])
         with evaluation(model, seed):
             px = model.likelihood(z[:1])
-            family, rows = family_of(px), passes(chunk, px.event_shape.numel())
+            family, rows = family_of(px), passes(chunk, px.event_shape.numel(), z.device)
             if family is not None:
                 found = grams(model, z, x, rows, parameters_of, partial(weighed, family))
                 if found is not None:
@@ -80,8 +80,9 @@ def local_spectrum(
         model: anything with `likelihood`; evaluated in evaluation mode.
         z: (M, D), where to look: posterior means, say.
         x: (M, *X), the inputs behind z; needed by autoregressive decoders only.
-        chunk: vectors decoded at once; bounds the memory and does not change an exact result. If None, at most 1,024,
-            fewer for large observations. The Jacobian of one example is always held.
+        chunk: vectors decoded at once; bounds the memory and does not change an exact result. If None, at most 1,024
+            (16,384 on a GPU), fewer for large observations. Where a graph has to be kept it is a quarter. The Jacobian
+            of one example is always held.
         samples: of x for every example, where the Fisher information is sampled; at least 4 D are taken. The mean is
             right; the sum of log(1 + lambda) is too small by up to D² / (4 samples) nats.
         seed: of these samples.
@@ -172,7 +173,7 @@ def lipschitz(
             kind = type(core(px)).__name__
             raise Unsupported(f'the parameters of a {kind} likelihood are not known here; take of="mean"')
         READERS[of](px, None if x is None else x[:1])  # says what is wrong with them, if anything
-        found = grams(model, z, x, passes(chunk, px.event_shape.numel()), READERS[of], plain)
+        found = grams(model, z, x, passes(chunk, px.event_shape.numel(), z.device), READERS[of], plain)
     if found is None:
         raise Unsupported("the decoder cannot be differentiated twice, which its Jacobian needs")
     singular = eigenvalues(found).sqrt()
@@ -190,7 +191,7 @@ READERS: dict[str, Read] = {
 
 def plain(values: tuple[Tensor, ...], moves: tuple[Tensor | None, ...]) -> list[Tensor]:
     """Changes as they are."""
-    return [move.flatten(1) for move in moves if move is not None]
+    return [move.flatten(2) for move in moves if move is not None]
 
 
 def chosen(codes: Codes, examples: int, seed: int) -> Tensor:

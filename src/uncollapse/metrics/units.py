@@ -8,6 +8,7 @@ from torch import Tensor
 from uncollapse.codes import Codes
 from uncollapse.errors import BadInput
 from uncollapse.metrics.estimate import Estimate
+from uncollapse.metrics.moments import average, by_block, power
 
 __all__ = ["DEFINITIONS", "ActiveUnits", "active_units"]
 
@@ -65,7 +66,7 @@ def active_units(codes: Codes, threshold: float = 0.01, definition: str = "varia
         raise BadInput(f"definition should be one of {', '.join(DEFINITIONS)}, got {definition!r}")
     if not threshold > 0:
         raise BadInput(f"the threshold of active units should be positive, got {threshold}")
-    spectrum = codes.mean.double().var(0)
+    spectrum = power(codes, codes.mean, 2) * (len(codes) / (len(codes) - 1))
     statistic, error = measured(codes, definition, spectrum)
     mask = statistic >= threshold
     doubt = 0.5 * torch.erfc((statistic - threshold).abs() / (error * math.sqrt(2)).clamp(min=1e-300))
@@ -84,12 +85,11 @@ def measured(codes: Codes, definition: str, spectrum: Tensor) -> tuple[Tensor, T
     """The statistic of every latent and its standard error, (D,) each."""
     n = len(codes)
     if definition == "max_mean":
-        largest = codes.mean.double().abs().amax(0)
+        largest = by_block(lambda m, _: m.abs().amax(0), codes.mean, codes.mean, codes.release).amax(0)
         return largest, torch.full_like(largest, math.nan)
     if definition == "kl":
         if codes.kl.shape[1] != codes.latent:
             raise BadInput("active units by KL need a KL per latent, and this one does not factorise")
-        values = codes.kl.double()
-        return values.mean(0), values.std(0) / math.sqrt(n)
-    fourth = (codes.mean.double() - codes.mean.double().mean(0)).pow(4).mean(0)
+        return average(codes, codes.kl), (power(codes, codes.kl, 2) / (n - 1)).sqrt()
+    fourth = power(codes, codes.mean, 4)
     return spectrum, ((fourth - spectrum.square()).clamp(min=0) / n).sqrt()

@@ -58,7 +58,7 @@ def measure(run: Run, model: Any, data: DataSet) -> dict[str, Any]:
     seed = derive(run.seed, "measure")
     codes = Codes.of(model, data.test, seed=seed)
     bracket, divergence, units = mutual_information(codes), kl(codes), active_units(codes)
-    gap = shuffle_gap(model, data.test, seed=seed)
+    gap = shuffle_gap(model, data.test, seed=seed, codes=codes)
     metrics: dict[str, Estimate] = {
         **likelihoods(run.measure, model, data, seed),
         "kl": divergence, "kl_information": divergence.information, "kl_mismatch": divergence.mismatch,
@@ -69,14 +69,15 @@ def measure(run: Run, model: Any, data: DataSet) -> dict[str, Any]:
     judged = verdict(divergence, bracket, units, gap)
     return {
         "metrics": {name: value.to_dict() for name, value in {**metrics, **likeness}.items()},
-        "legacy": {
-            name: value.to_dict() for name, value in legacy_values(run.measure.legacy, model, data, codes, seed).items()
-        },
+        "legacy": {name: value.to_dict() for name, value in papers(run.measure, model, data, codes, seed).items()},
         "mi": {"ceiling": bracket.ceiling, "saturated": bool(bracket.saturated)},
         "verdict": {"word": judged.word, "reasons": judged.reasons},
         "spectrum": units.spectrum.tolist(),
         "reference": reference(data, run.measure) if likeness else {},
-        "noise": [{"variance": s2, **noise_gap(model, data.test, s2, seed=seed).to_dict()} for s2 in run.measure.noise],
+        "noise": [
+            {"variance": s2, **noise_gap(model, data.test, s2, seed=seed, codes=codes).to_dict()}
+            for s2 in run.measure.noise
+        ],
         "texts": texts(model, data, run.measure.images, seed),
         "images": None if generated is None else pictures(model, data, generated, run.measure.images, seed),
     }
