@@ -12,7 +12,7 @@ import sys
 import torch
 
 import uncollapse.fit  # noqa: F401  (the module behind the function)
-from uncollapse import VAE, Objective, data, fit, nets
+from uncollapse import Objective, data, fit, nets
 from uncollapse.remedies import SelfCritic
 
 SEEDS, EVERY, LATENT = (0, 1, 2), 50, 16
@@ -20,9 +20,8 @@ MODES = {"bf16": {"precision": "bf16"}, "compiled": {"compile": True}}
 
 
 def networks(kind, shape):
-    if kind == "conv":
-        return VAE(nets.ConvEncoder.small(shape, LATENT), nets.ConvDecoder.small(shape, LATENT), LATENT)
-    return VAE(nets.MLPEncoder(shape, LATENT), nets.MLPDecoder(shape, LATENT), LATENT)
+    name = "conv-small" if kind == "conv" else "mlp"
+    return nets.build_vae(name, name, shape, latent=LATENT)
 
 
 def scores(kind, critic, seed, batches, **mode):

@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import groupby
 from typing import Any, cast
 
 from torch import Tensor
@@ -40,13 +39,14 @@ class Chain:
 
     def __call__(self, x: Tensor) -> Tensor:
         """A view (B, *X)."""
-        for moves, group in groupby(self.parts, lambda part: isinstance(part, Warp)):
-            if moves:
-                x = warped(x, cast("list[Warp]", list(group)))
+        together: list[Warp] = []
+        for part in self.parts:
+            if isinstance(part, Warp):
+                together.append(part)
             else:
-                for part in group:
-                    x = part(x)
-        return x
+                x = part(warped(x, together) if together else x)
+                together = []
+        return warped(x, together) if together else x
 
 
 KNOWN: dict[str, type] = {
