@@ -148,3 +148,30 @@ def test_standard_normal_and_describe():
     assert describe((torch.zeros(1), 2)) == "a tuple of 2 (a tensor of shape (1,), a int)"
     assert describe(nn.ReLU()) == "a ReLU"
     assert describe(Categorical(torch.ones(2))) == "a Categorical"
+
+
+@pytest.mark.parametrize("shape", [(6,), (1, 2, 3)])
+def test_bits_are_torchs_independent_bernoulli_variables(shape):
+    logits = torch.randn(5, *shape, generator=torch.Generator().manual_seed(0)).mul_(30)
+    x = torch.rand(5, *shape, generator=torch.Generator().manual_seed(1)).round()
+    plain = Independent(Bernoulli(logits=logits, validate_args=False), len(shape), validate_args=False)
+    bits = bernoulli(logits)
+    assert isinstance(bits, Independent)
+    assert isinstance(bits.base_dist, Bernoulli)
+    assert (bits.batch_shape, bits.event_shape) == ((5,), shape)
+    torch.testing.assert_close(bits.log_prob(x), plain.log_prob(x))
+    torch.testing.assert_close(bits.log_prob(x[:1]), plain.log_prob(x[:1]))  # broadcast
+    torch.testing.assert_close(bits.log_prob(x.double()), plain.log_prob(x.double()))
+    more = x.expand(4, 5, *shape)
+    torch.testing.assert_close(bits.log_prob(more), plain.log_prob(more))
+    torch.testing.assert_close(bits.expand((3, 5)).log_prob(x), plain.expand((3, 5)).log_prob(x))
+
+
+def test_the_divergence_from_a_known_standard_normal_is_torchs():
+    generator = torch.Generator().manual_seed(0)
+    mean, log_variance = torch.randn(4, 3, generator=generator), torch.randn(4, 3, generator=generator)
+    q, prior = gaussian((mean, log_variance)), standard_normal(3)
+    expected = kl_divergence(Normal(mean, (0.5 * log_variance).exp()), Normal(torch.zeros(3), torch.ones(3)))
+    torch.testing.assert_close(kl_per_dimension(q, prior), expected)
+    assert prior.expand((7,)).sample().shape == (7, 3)
+    torch.testing.assert_close(kl_per_dimension(q, prior.expand((4,))), expected)

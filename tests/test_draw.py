@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -231,3 +232,13 @@ def test_an_error_of_the_network_itself_is_not_hidden():
 
     with pytest.raises(RuntimeError, match="licence server"):
         draw(VAE(Broken(), nn.Linear(4, 16), latent=4), torch.rand(3, 16))
+
+
+def test_the_prior_made_once_follows_the_model_and_its_copies():
+    model = VAE(nn.Linear(6, 4), nn.Linear(2, 6), latent=2)
+    assert model.prior() is model.prior()
+    twin = copy.deepcopy(model)
+    assert twin.prior().base_dist.loc is twin.zero
+    model.double()
+    assert model.prior().base_dist.loc.dtype == torch.float64
+    assert twin.prior().base_dist.loc.dtype == torch.float32

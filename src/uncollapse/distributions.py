@@ -14,6 +14,7 @@ from torch.distributions import Bernoulli, Distribution, Independent, Normal, co
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from uncollapse.errors import BadInput, ShapeError, Unsupported
+from uncollapse.functional import gaussian_kl
 
 __all__ = [
     "FixedGaussian",
@@ -115,6 +116,10 @@ class Bits(Independent):  # type: ignore[type-arg]  # older torch has no type ar
         lost = binary_cross_entropy_with_logits(logits, value, reduction="none")
         return -lost.flatten(logits.ndim - self.reinterpreted_batch_ndims).sum(-1)
 
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Distribution:
+        """The same for a larger batch, as torch's own class."""
+        return expanded(self, batch_shape)
+
 
 class FixedGaussian:
     r"""Reader of a Gaussian likelihood with a fixed standard deviation.
@@ -207,8 +212,29 @@ def standard_normal(dimension: int, device: torch.device | str | None = None) ->
         >>> standard_normal(4).sample().shape
         torch.Size([4])
     """
-    zero, one = torch.zeros(dimension, device=device), torch.ones(dimension, device=device)
-    return Independent(Normal(zero, one, validate_args=False), 1, validate_args=False)
+    return StandardNormal(torch.zeros(dimension, device=device), torch.ones(dimension, device=device))
+
+
+class StandardNormal(Independent):  # type: ignore[type-arg]  # older torch has no type arguments here
+    """N(0, I) with event (D,), known as such, so that the divergence from it takes fewer passes.
+
+    Arguments:
+        zero, one: (D,), nothing but zeros and ones.
+    """
+
+    def __init__(self, zero: Tensor, one: Tensor) -> None:
+        super().__init__(normal(zero, one), 1, validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Distribution:
+        """The same for a batch, as torch's own class."""
+        return expanded(self, batch_shape)
+
+
+def expanded(one: Any, batch_shape: Any) -> Distribution:
+    """Independent variables for a larger batch."""
+    plain: Any = Independent(one.base_dist, one.reinterpreted_batch_ndims, validate_args=False)
+    found: Distribution = plain.expand(Size(batch_shape))
+    return found
 
 
 def diagonal(q: Distribution, user: str) -> tuple[Tensor, Tensor]:
@@ -230,6 +256,8 @@ def diagonal(q: Distribution, user: str) -> tuple[Tensor, Tensor]:
 def kl_per_dimension(q: Distribution, prior: Distribution) -> Tensor | None:
     """KL(q || prior) as (B, D) where both factorise, (B, 1) where only the whole is known, else None."""
     if isinstance(q, Independent) and isinstance(prior, Independent):
+        if isinstance(prior, StandardNormal) and type(q.base_dist) is Normal and q.reinterpreted_batch_ndims == 1:
+            return gaussian_kl(q.base_dist.loc, q.base_dist.scale)
         q, prior = q.base_dist, prior.base_dist
     try:
         kl = kl_divergence(q, prior)

@@ -13,9 +13,9 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Size, Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
-from uncollapse.distributions import Folded, Reader, bernoulli, describe, gaussian, kl_per_dimension
+from uncollapse.distributions import Folded, Reader, StandardNormal, bernoulli, describe, gaussian, kl_per_dimension
 from uncollapse.errors import BadInput, ShapeError
 from uncollapse.once import cached_property
 
@@ -111,10 +111,9 @@ class VAE(nn.Module):
             return self.given_prior()
         return self.standard if self.standard.base_dist.loc is self.zero else self.standard_normal()
 
-    def standard_normal(self) -> "Independent[Normal]":
+    def standard_normal(self) -> StandardNormal:
         """N(0, I) of the model's buffers."""
-        zero, one = cast(Tensor, self.zero), cast(Tensor, self.one)
-        return Independent(Normal(zero, one, validate_args=False), 1, validate_args=False)
+        return StandardNormal(cast(Tensor, self.zero), cast(Tensor, self.one))
 
     def _apply(self, *args: Any, **options: Any) -> "VAE":
         """Move the model to a device or type; the prior that is made once follows."""
