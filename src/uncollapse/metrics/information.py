@@ -10,6 +10,7 @@ from torch import Tensor
 from uncollapse.codes import Codes, moved, posterior_noise, private_stream
 from uncollapse.distributions import describe
 from uncollapse.errors import BadInput
+from uncollapse.metrics.accelerated import accelerator, log_ratios_on
 from uncollapse.metrics.estimate import Estimate, mean_estimate
 from uncollapse.metrics.moments import moment_bound, row_sums
 from uncollapse.metrics.ratios import PANEL, SIDE, TRUST, log_ratios, query_order, ratios_of
@@ -45,6 +46,7 @@ def mutual_information(
     covariance: str = "full",
     queries: int | None = None,
     seconds: float | None = None,
+    device: str | torch.device | None = None,
 ) -> Bracket:
     r"""Bracket the information that a sample of the posterior holds about its input.
 
@@ -66,6 +68,8 @@ def mutual_information(
             all N.
         seconds: evaluates the lower bound at random examples until so much time is up (512 at least), in the order in
             which `queries` would take them; the flags say at how many. What comes out depends on that number alone.
+        device: where the lower bound is computed: "cuda", say, or "auto" for a GPU where there is one; the processor if
+            None. Posteriors that are not Gaussian stay on the processor.
 
     Returns:
         A `Bracket`.
@@ -88,7 +92,7 @@ def mutual_information(
     chunk = None if chunk is None else positive("chunk", chunk)
     seconds = None if seconds is None else duration(seconds)
     ceiling, order = math.log(len(codes)), query_order(len(codes), queries, shuffled=seconds is not None)
-    values = evaluated(codes, order, chunk, seconds) + ceiling
+    values = evaluated(codes, order, chunk, seconds, accelerator(device)) + ceiling
     upper = upper_bound(codes, covariance)
     raw = mean_estimate(values, "nats", part_of(len(values), len(codes), seconds))
     if raw < -(3 * raw.se + TRUST):
@@ -102,13 +106,15 @@ def mutual_information(
     return Bracket(lower, upper, ceiling, saturated)
 
 
-def evaluated(codes: Codes, order: Tensor, chunk: int | None, seconds: float | None) -> Tensor:
+def evaluated(
+    codes: Codes, order: Tensor, chunk: int | None, seconds: float | None, device: torch.device | None
+) -> Tensor:
     """Log ratios of the samples of these examples, or of the first of them where the time runs out, (Q,)."""
     start, done, size = time.perf_counter(), 0, PANEL if seconds is None else SIDE
     values = []
     while done < len(order) and size:
         at = order[done : done + size]
-        values.append(ratios(codes, taken(codes, at), at, chunk))
+        values.append(ratios(codes, taken(codes, at), at, chunk, device))
         done += len(at)
         if seconds is not None:
             spent = time.perf_counter() - start
@@ -178,11 +184,15 @@ def drawn(codes: Codes, rows: Tensor, draw: int, seed: int) -> Tensor:
         return torch.cat([q.sample().double().cpu() for q in codes.posteriors])[rows]
 
 
-def ratios(codes: Codes, z: Tensor, own: Tensor, chunk: int | None = None) -> Tensor:
+def ratios(
+    codes: Codes, z: Tensor, own: Tensor, chunk: int | None = None, device: torch.device | None = None
+) -> Tensor:
     """Log ratios of samples (R, D) of the posteriors `own` (R,), by the family of these."""
     if codes.posteriors:
         return ratios_of(codes, z, own, chunk)
     mean, scale = codes.normal("mutual_information")
+    if device is not None:
+        return log_ratios_on(device, mean, scale, z, own, chunk, codes.release)
     return log_ratios(mean, scale, z, own, chunk, codes.release)
 
 
