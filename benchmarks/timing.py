@@ -1,6 +1,7 @@
 """Interleaved timing: the parties take turns, so a machine whose speed drifts cannot favour one of them."""
 
 import contextlib
+import os
 import platform
 import statistics
 import time
@@ -89,8 +90,8 @@ def copy_rate(mib=256, rounds=5):
     return 2 * mib * 2**20 / min(seconds)
 
 
-def machine():
-    """The processor, in words."""
+def machine(gpu=False):
+    """Processor, cores that may be used, threads of torch, its version, memory; of a GPU its name too."""
     import torch
 
     try:
@@ -98,4 +99,12 @@ def machine():
             model = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         model = platform.processor()
-    return {"processor": model, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    found = {"processor": model, "cores": cores(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # not every platform tells
+        found["memory"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
+    return {"gpu": torch.cuda.get_device_name()} | found if gpu else found
+
+
+def cores():
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

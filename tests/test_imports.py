@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+import uncollapse
+
 EXTRAS = [
     "sklearn",
     "matplotlib",
@@ -33,6 +35,7 @@ def globals_of_torch():
 
 before, modules = globals_of_torch(), set(sys.modules)
 import uncollapse
+from uncollapse import *
 import uncollapse.testing
 added = {name.split(".")[0] for name in set(sys.modules) - modules}
 print(json.dumps({"added": sorted(added), "same": before == globals_of_torch()}))
@@ -48,6 +51,32 @@ def report():
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_import_brings_no_extra(report, extra):
     assert extra not in report["added"]
+
+
+def test_the_bare_import_loads_nothing_heavy():
+    code = f"import sys, uncollapse; print(*{{'torch', 'numpy', *{EXTRAS}}} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+@pytest.mark.parametrize(
+    "first", ["", "import uncollapse.fit, uncollapse.draw, uncollapse.preflight", "uncollapse.fit"]
+)
+def test_a_function_is_never_hidden_by_the_module_of_its_name(first):
+    code = f"import uncollapse, types\n{first}\n" + (
+        "for name in uncollapse.__all__:\n"
+        "    found = getattr(uncollapse, name)\n"
+        "    assert isinstance(found, types.ModuleType) == (name not in uncollapse.HOMES), name\n"
+        "    assert name in dir(uncollapse)\n"
+        "from uncollapse.fit import fit\n"
+        "assert uncollapse.fit is fit and uncollapse.plan.Settings"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_is_not_there_is_said():
+    assert not hasattr(uncollapse, "nothing")
+    with pytest.raises(AttributeError, match="module 'uncollapse' has no attribute 'fitt'"):
+        _ = uncollapse.fitt
 
 
 def test_import_sets_no_global(report):

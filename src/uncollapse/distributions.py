@@ -57,16 +57,17 @@ def gaussian(raw: Any) -> Distribution:
     if isinstance(raw, Distribution):
         return raw
     if isinstance(raw, Tensor) and raw.ndim == 2 and raw.shape[1] % 2 == 0:
-        raw = raw.chunk(2, dim=1)
-    if not (isinstance(raw, tuple | list) and len(raw) == 2 and all(isinstance(part, Tensor) for part in raw)):
+        mean, log_variance = precise(raw).chunk(2, 1)
+    elif isinstance(raw, tuple | list) and len(raw) == 2 and all(isinstance(part, Tensor) for part in raw):
+        mean, log_variance = precise(raw[0]), precise(raw[1])
+        if mean.shape != log_variance.shape or mean.ndim != 2:
+            raise ShapeError(
+                f"mean and log-variance should both be (B, D), got {tuple(mean.shape)} and {tuple(log_variance.shape)}"
+            )
+    else:
         raise ShapeError(
             "the encoder should return a pair (mean, log-variance), one tensor (B, 2D) or a distribution, "
             f"got {describe(raw)}; pass read_q= to read it your own way"
-        )
-    mean, log_variance = (precise(part) for part in raw)
-    if mean.shape != log_variance.shape or mean.ndim != 2:
-        raise ShapeError(
-            f"mean and log-variance should both be (B, D), got {tuple(mean.shape)} and {tuple(log_variance.shape)}"
         )
     return Independent(normal(mean, (0.5 * log_variance).exp()), 1, validate_args=False)
 

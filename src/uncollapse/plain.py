@@ -3,10 +3,10 @@
 import base64
 import math
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["finite_only", "packed"]
 
@@ -27,13 +27,15 @@ def finite_only(value: Any) -> Any:
     return value
 
 
-def packed(images: Tensor) -> dict[str, Any]:
+def packed(images: "Tensor") -> dict[str, Any]:
     """Images (n, C, H, W) in [0, 1] as base64 of compressed bytes.
 
     Example:
         >>> packed(torch.zeros(1, 1, 2, 2))["shape"]
         [1, 1, 2, 2]
     """
+    import torch
+
     values = (images.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu().contiguous()
     data = base64.b64encode(zlib.compress(values.numpy().tobytes(), 9)).decode()
     return {"shape": list(values.shape), "data": data}

@@ -4,12 +4,12 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
 
 from uncollapse.errors import BadInput
+
+if TYPE_CHECKING:  # torch takes a second to load, and settings need none
+    from torch import Tensor
 
 __all__ = ["Order", "Plateau", "Settings", "derive"]
 
@@ -156,7 +156,7 @@ class Order:
     """
 
     def __init__(
-        self, n: int, batch_size: int, seed: int, lengths: Tensor | None = None, bucket: int | None = None
+        self, n: int, batch_size: int, seed: int, lengths: "Tensor | None" = None, bucket: int | None = None
     ) -> None:
         if batch_size > n:
             raise BadInput(
@@ -165,16 +165,17 @@ class Order:
         self.n, self.batch_size, self.seed = n, batch_size, seed
         self.lengths, self.pool = (None, 0) if bucket is None else (lengths, bucket * batch_size)
         self.per_epoch = n // batch_size
-        self._epoch, self._permutation = -1, torch.empty(0)
+        self._epoch = -1
+        self._permutation: Tensor
 
-    def indices(self, step: int) -> Tensor:
+    def indices(self, step: int) -> "Tensor":
         """The examples of batch number `step` (from 0), (B,)."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._epoch, self._permutation = epoch, self._mixed("order", epoch)
         return self._permutation[place * self.batch_size : (place + 1) * self.batch_size]
 
-    def extra(self, step: int, count: int) -> Tensor:
+    def extra(self, step: int, count: int) -> "Tensor":
         """The examples of the `count`-th extra batch ahead of a step, for inner loops, (B,)."""
         return self._mixed("inner", step, count)[: self.batch_size]
 
@@ -182,8 +183,10 @@ class Order:
         """Passes over the data after `step` batches."""
         return step / self.per_epoch
 
-    def _mixed(self, *purpose: object) -> Tensor:
+    def _mixed(self, *purpose: object) -> "Tensor":
         """A permutation of the examples; with buckets, every batch of it holds examples of similar length."""
+        import torch
+
         generator = torch.Generator().manual_seed(derive(self.seed, *purpose))
         order = torch.randperm(self.n, generator=generator)
         if self.lengths is None:
@@ -240,6 +243,8 @@ class Plateau:
         return None
 
 
-def even_pieces(n: int, size: int) -> Iterator[Tensor]:
+def even_pieces(n: int, size: int) -> "Iterator[Tensor]":
     """Indices 0..n-1 in the fewest pieces of at most `size`, as equal as can be: no critic meets a lone example."""
+    import torch
+
     yield from torch.arange(n).tensor_split(max(math.ceil(n / size), 1))

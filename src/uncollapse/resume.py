@@ -14,9 +14,7 @@ from uncollapse.objective import Objective
 from uncollapse.plan import Settings
 from uncollapse.store import Log, load_tensors, read_json, save_tensors, write_json
 
-__all__ = ["RunFolder", "progress_of"]
-
-TAIL = 8192  #: bytes at the end of a log that are read to see how far a run is
+__all__ = ["RunFolder"]
 
 
 class RunFolder:
@@ -127,23 +125,3 @@ def difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
         if theirs.get(name) != ours[name]:
             return f"other {word}"
     return "an unknown difference"
-
-
-def progress_of(folder: Path) -> dict[str, Any]:
-    """How far the run in a folder is: the end of its log, newer values over older ones; or an empty dict."""
-    try:
-        with (folder / "log.jsonl").open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(file.tell() - TAIL, 0))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return {}
-    found: dict[str, Any] = {}
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(record, dict):
-            found.update(record)
-    return found

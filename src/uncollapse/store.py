@@ -10,13 +10,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from uncollapse.errors import Unsupported, WorkFailed
 
-__all__ = ["Log", "load_tensors", "read_json", "save_tensors", "write_json", "write_text"]
+if TYPE_CHECKING:  # torch takes a second to load, and who reads a result needs none
+    from torch import Tensor
+
+__all__ = ["Log", "json_text", "load_tensors", "progress_of", "read_json", "save_tensors", "write_json", "write_text"]
+
+TAIL = 8192  #: bytes at the end of a log that are read to see how far a run is
 
 
 @contextmanager
@@ -63,7 +66,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically; NaN is refused, because other readers refuse it too."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """A value as the text of a JSON file."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -80,7 +88,7 @@ def read_json(path: Path) -> Any:
         raise WorkFailed(f"{path} is damaged ({error}); delete it and run again") from error
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+def save_tensors(path: Path, tensors: "dict[str, Tensor]", state: dict[str, Any]) -> None:
     """Write tensors and a small JSON state as one safetensors file, atomically.
 
     Raises:
@@ -89,6 +97,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) 
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
+    from torch import Tensor
 
     odd = [name for name, value in tensors.items() if not isinstance(value, Tensor)]
     if odd:
@@ -101,7 +110,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) 
             raise OSError(str(error)) from error
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
     """Read what `save_tensors` wrote.
 
     Raises:
@@ -150,3 +159,23 @@ class Log:
         if self.path is not None and self.path.exists():
             kept = [record for record in self.records() if record.get("step", 0) <= step]
             write_text(self.path, "".join(json.dumps(record) + "\n" for record in kept))
+
+
+def progress_of(folder: Path) -> dict[str, Any]:
+    """How far the run in a folder is: the end of its log, newer values over older ones; or an empty dict."""
+    try:
+        with (folder / "log.jsonl").open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(file.tell() - TAIL, 0))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return {}
+    found: dict[str, Any] = {}
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(record, dict):
+            found.update(record)
+    return found

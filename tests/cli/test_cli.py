@@ -69,6 +69,26 @@ def test_a_study_from_a_file_to_a_page(folder):
     assert "toprule" in tables["latex"]
     program("study", "report", "runs/s", "--page", "again.html", cwd=folder)
     assert (folder / "again.html").exists()
+    a_finished_study_is_shown_without_torch(folder)
+
+
+def a_finished_study_is_shown_without_torch(folder):
+    page = folder / "runs" / "s" / "report.html"
+    text, date = page.read_text(), page.stat().st_mtime_ns
+    code = "import sys; from uncollapse.cli import app; app(sys.argv[1:], standalone_mode=False); "
+    code += "assert not {'torch', 'sklearn', 'matplotlib', 'scipy'} & set(sys.modules)"
+    again = ["study", "run", "study.yaml", "--workers", "2"]
+    for words in (again, ["study", "status", "runs/s"], ["study", "table", "runs/s"], ["study", "--help"]):
+        subprocess.run([sys.executable, "-c", code, *words], cwd=folder, check=True, capture_output=True)
+    assert page.stat().st_mtime_ns == date
+    result = next(folder.glob("runs/s/*/result.json"))
+    whole = result.read_text()
+    result.write_text(whole.replace('"seed": 0', '"seed": 0 '))
+    program(*again, cwd=folder)
+    assert page.stat().st_mtime_ns > date
+    assert page.read_text() == text
+    result.write_text(whole[:100])
+    assert "is damaged" in program(*again, cwd=folder, check=1).stderr
 
 
 @pytest.mark.parametrize(

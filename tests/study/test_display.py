@@ -12,6 +12,7 @@ from uncollapse.study.runner import Job
 def jobs_in(folder, tiny):
     jobs = [Job(run, folder / str(index)) for index, run in enumerate(tiny.runs())]
     jobs[0].state, jobs[1].state, jobs[2].state, jobs[2].note = "done", "running", "failed", "no space left"
+    jobs[0].tries = 1
     jobs[1].folder.mkdir()
     lines = [{"step": 10, "total": 30, "kl": 2.0, "mi_lower": 1.5}, {"step": 20, "total": 30}]
     (jobs[1].folder / "log.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"cut')
@@ -37,3 +38,17 @@ def test_a_file_gets_a_line_a_finished_run(tmp_path, tiny):
     text = shown(tmp_path, tiny, terminal=False)
     assert "done: plain, seed 0" in text
     assert "failed: plain, seed 1: no space left" in text
+
+
+def test_what_was_done_before_is_counted_in_one_line(tmp_path, tiny):
+    jobs = jobs_in(tmp_path, tiny)
+    jobs[0].tries = 0
+    console = Console(file=io.StringIO(), width=120)
+    with live(console) as show:
+        show(jobs)
+        jobs[1].state, jobs[1].tries = "done", 1
+        show(jobs)
+    text = console.file.getvalue()
+    assert text.count("done before: 1 run\n") == 1
+    assert "done: plain, seed 0" not in text
+    assert text.count(f"done: {jobs[1].label}") == 1

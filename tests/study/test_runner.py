@@ -3,10 +3,13 @@
 import json
 import os
 from concurrent.futures import Future
+from dataclasses import replace
 
 import pytest
 
 from uncollapse.errors import BadInput, WorkFailed
+from uncollapse.store import write_json
+from uncollapse.study import build as building
 from uncollapse.study.engine import local_engine
 from uncollapse.study.runner import plan, run_study
 from uncollapse.study.work import execute, finished
@@ -31,6 +34,16 @@ class Here:
 
     def died(self, error):
         return False
+
+
+class Pretending(Here):
+    """Leaves a result file without any work."""
+
+    def submit(self, work, run, folder, data_dir):
+        write_json(folder / "result.json", {"format": 1})
+        future = Future()
+        future.set_result(folder.name)
+        return future
 
 
 def without_times(result):
@@ -64,6 +77,38 @@ def test_a_study_runs_once_and_is_then_skipped(tiny, tmp_path):
     assert result["sources"]
 
 
+def test_a_finished_study_is_not_built_again_but_a_new_arm_is(tiny, tmp_path, monkeypatch):
+    run_study(tiny, tmp_path, Here())
+    dates = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    built, build = [], building.build
+    monkeypatch.setattr(building, "build", lambda run, data: built.append(run.arm) or build(run, data))
+    assert [job.state for job in run_study(tiny, tmp_path, Here())] == ["done"] * 4
+    assert built == []
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == dates
+    more = replace(tiny, arms=[*tiny.arms, replace(tiny.arms[1], name="again")])
+    assert [job.state for job in plan(more, tmp_path)] == ["done", "done", "waiting"] * 2
+    assert built == ["again"]
+    with pytest.raises(BadInput, match="arm 'x': there is no remedy 'Btea'; did you mean Beta"):
+        plan(replace(tiny, arms=[*tiny.arms, replace(tiny.arms[1], name="x", remedies=["Btea"])]), tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{half", "", "[]", '{"format": 99}'])
+def test_a_damaged_result_of_a_finished_study_is_found(tiny, tmp_path, text):
+    jobs = run_study(tiny, tmp_path, Pretending())
+    assert [job.state for job in plan(tiny, tmp_path)] == ["done"] * 4
+    (jobs[2].folder / "result.json").write_text(text)
+    with pytest.raises(WorkFailed, match=jobs[2].folder.name):
+        plan(tiny, tmp_path)
+    (jobs[2].folder / "result.json").unlink()
+    assert [job.state for job in plan(tiny, tmp_path)] == ["done", "done", "waiting", "done"]
+
+
+def test_an_engine_without_work_starts_no_process():
+    with local_engine(2) as engine:
+        pass
+    assert "pool" not in vars(engine)
+
+
 def test_the_same_run_gives_the_same_result(tiny, tmp_path):
     run = tiny.runs()[1]
     a, b = (execute(run, tmp_path / name) for name in "ab")
@@ -71,8 +116,6 @@ def test_the_same_run_gives_the_same_result(tiny, tmp_path):
 
 
 def test_a_bad_study_is_refused_before_any_work(tiny, tmp_path):
-    from dataclasses import replace
-
     for wrong in (
         replace(tiny, arms=[*tiny.arms, replace(tiny.arms[1], name="x", remedies=["SelfCritc"])]),
         replace(tiny, arms=[replace(tiny.arms[1], remedies=[{"SelfCritic": {"wieght": 1}}])]),

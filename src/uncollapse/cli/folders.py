@@ -8,7 +8,7 @@ import typer
 from uncollapse.cli.protocols import find_protocol, with_protocol
 from uncollapse.errors import BadInput
 
-__all__ = ["export_folder", "find_study", "folder_of", "results_of", "write_page"]
+__all__ = ["export_folder", "find_study", "folder_of", "newest", "results_of", "write_page"]
 
 
 def write_page(header: dict[str, Any], results: list[dict[str, Any]], path: Path) -> Path:
@@ -17,6 +17,14 @@ def write_page(header: dict[str, Any], results: list[dict[str, Any]], path: Path
     from uncollapse.report.protocol import page
 
     return report.write(header, results, path) if results else page.write(header["protocol"], path)
+
+
+def newest(page: Path, folder: Path) -> bool:
+    """Whether a page is there and younger than every file that it is made of."""
+    if not page.exists():
+        return False
+    made_of = [*folder.glob("*.json"), *folder.glob("*/result.json")]
+    return all(path.stat().st_mtime_ns < page.stat().st_mtime_ns for path in made_of)
 
 
 def export_folder(folder: Path, to: Path) -> list[Path]:

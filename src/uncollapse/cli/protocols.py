@@ -98,11 +98,13 @@ def missing(protocol: "Protocol", scale: str, data_dir: Path | None) -> list[str
 
 def find_protocol(name: str, scale: str, overrides: list[str] | None) -> "tuple[Protocol, Study | None] | None":
     """A protocol by its name and its study at a scale; None where no protocol has this name."""
+    if Path(name).exists():  # a file or folder needs none of the rest, which is slow to load
+        return None
     from uncollapse.protocols import load, names
     from uncollapse.protocols.reading import study_of
     from uncollapse.study.config import override
 
-    if Path(name).exists() or name not in names():
+    if name not in names():
         return None
     protocol = load(name)
     protocol.changes(scale)
@@ -118,15 +120,19 @@ def find_protocol(name: str, scale: str, overrides: list[str] | None) -> "tuple[
 
 def mark_folder(study: str, scale: str, folder: Path) -> None:
     """Write down that a folder holds the runs of a protocol, where it does."""
+    if Path(study).exists():
+        return
     from uncollapse.protocols import load, names
     from uncollapse.protocols.folder import mark
 
-    if not Path(study).exists() and study in names():
+    if study in names():
         mark(folder, load(study), scale)
 
 
 def with_protocol(folder: Path, header: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, Any]:
     """The header of a study, with the table of its protocol where it belongs to one."""
+    if not (folder / "protocol.json").exists():
+        return header
     from uncollapse.protocols.folder import view_of
 
     view = view_of(folder, header, results)

@@ -55,6 +55,6 @@ def show_result(result: dict[str, Any], folder: Path) -> None:
         value, se = (("-" if one[key] is None else f"{one[key]:.3f}") for key in ("value", "se"))
         table.add_row(name, value, se, one["unit"])
     console().print(table)
-    for reason in result["verdict"]["reasons"]:
-        console().print(f"  {reason}")
+    for reason in [*result["verdict"]["reasons"], *result.get("remarks", [])]:
+        console().print(f"  {reason}", markup=False)
     console().print(f"folder: {folder}", soft_wrap=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from uncollapse.cli.folders import export_folder, find_study, folder_of, results_of, write_page
+from uncollapse.cli.folders import export_folder, find_study, folder_of, newest, results_of, write_page
 from uncollapse.cli.protocols import Scale, compute_and_report, find_protocol, mark_folder, show_table
 from uncollapse.cli.shared import (
     HELP,
@@ -154,7 +154,8 @@ def run_and_report(
     spec, folder = find_study(study, overrides, out, scale)
     where = None if data_dir is None else str(data_dir)
     jobs = plan(spec, folder, where)
-    count = min(workers or cores(), len(spec.runs()))
+    count = min(workers or cores(), len(jobs))
+    idle = all(job.state == "done" for job in jobs)
     screen = console()
     mark_folder(study, scale, folder)
     with stoppable(), live(screen) as watch, local_engine(count) as engine:
@@ -165,7 +166,10 @@ def run_and_report(
         screen.print(report.to_rich(report.rows(results, header["arms"], seeds=header["seeds"]), width=screen.width))
         if "protocol" in header:
             show_table(header["protocol"], "rich")
-        screen.print(f"page: {write_page(header, results, folder / 'report.html')}", soft_wrap=True)
+        page = folder / "report.html"
+        if not (idle and newest(page, folder)):
+            write_page(header, results, page)
+        screen.print(f"page: {page}", soft_wrap=True)
     if failed:
         reasons = "; ".join(f"{job.label}: {job.note}" for job in failed)
         raise WorkFailed(f"{len(failed)} of {len(jobs)} runs failed ({reasons}); run the same command to try again")

@@ -7,7 +7,7 @@ from typing import Any
 from uncollapse.errors import BadInput
 from uncollapse.protocols.reading import parse_protocol
 from uncollapse.protocols.spec import Protocol
-from uncollapse.study.build import nearest
+from uncollapse.study.naming import nearest
 
 __all__ = ["about", "load", "names"]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from uncollapse.errors import BadInput
 from uncollapse.protocols.spec import Part, Protocol
-from uncollapse.study.build import nearest
 from uncollapse.study.legacy import formulas
+from uncollapse.study.naming import nearest
 from uncollapse.study.spec import Study
 
 __all__ = ["METRICS", "metric_mistake", "wrong"]

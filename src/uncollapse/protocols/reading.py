@@ -10,8 +10,8 @@ from uncollapse.errors import BadInput
 from uncollapse.protocols.checks import wrong
 from uncollapse.protocols.scales import KEYS, scaled
 from uncollapse.protocols.spec import Claim, Column, Figure, Paper, Part, Protocol, Published
-from uncollapse.study.build import nearest
 from uncollapse.study.config import Loader, explain, given, tidy, unknown_keys
+from uncollapse.study.naming import nearest
 from uncollapse.study.spec import Study
 
 __all__ = ["parse_protocol", "read_protocol", "study_of"]

@@ -5,7 +5,7 @@ from copy import deepcopy
 from typing import Any
 
 from uncollapse.errors import BadInput
-from uncollapse.study.build import nearest
+from uncollapse.study.naming import nearest
 
 __all__ = ["KEYS", "SCALES", "scaled"]
 

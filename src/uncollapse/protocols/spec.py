@@ -5,7 +5,7 @@ from typing import Any
 
 from uncollapse.errors import BadInput
 from uncollapse.protocols.scales import SCALES, scaled
-from uncollapse.study.build import nearest
+from uncollapse.study.naming import nearest
 from uncollapse.study.spec import Study
 
 __all__ = ["Claim", "Column", "Figure", "Paper", "Part", "Protocol", "Published"]

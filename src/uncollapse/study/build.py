@@ -1,8 +1,6 @@
 """From the plain values of a run to data, networks and remedies."""
 
-import difflib
 import inspect
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -12,6 +10,7 @@ from uncollapse.data import DataSet, load
 from uncollapse.errors import BadInput, ShapeError
 from uncollapse.objective import Objective
 from uncollapse.plan import derive
+from uncollapse.study.naming import nearest
 from uncollapse.study.spec import Run
 
 __all__ = ["build", "load_data", "remedy_names"]
@@ -123,10 +122,3 @@ def scheduled(value: Any) -> Any:
         return SCHEDULES[name](**arguments)
     except TypeError as error:
         raise BadInput(f"the schedule {name} cannot be made of {arguments!r}: {error}") from error
-
-
-def nearest(name: Any, known: Iterable[str]) -> str:
-    """Which of the known names was meant, or all of them."""
-    names = list(known)
-    near = difflib.get_close_matches(str(name), names, 1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"

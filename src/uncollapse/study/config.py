@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import yaml
 
 from uncollapse.errors import BadInput
-from uncollapse.study.build import nearest
+from uncollapse.study.naming import nearest
 from uncollapse.study.spec import Arm, Measure, ModelSpec, Run, Study
 
 __all__ = ["dump_study", "load_run", "load_study", "override", "parse"]

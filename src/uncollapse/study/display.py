@@ -15,7 +15,7 @@ __all__ = ["live"]
 
 @contextmanager
 def live(console: "Console") -> Iterator[Callable[[list[Job]], None]]:
-    """A function that shows the state of all jobs; without a terminal it prints a line a finished job."""
+    """A function that shows the state of all jobs; without a terminal it prints a line a job that ends."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description:<28}"), BarColumn(24), TextColumn("{task.fields[note]}"))
@@ -36,12 +36,21 @@ def live(console: "Console") -> Iterator[Callable[[list[Job]], None]]:
                 elif name in rows:
                     bars.remove_task(rows.pop(name))
             if not console.is_terminal:
-                for job in over:
-                    if job.folder.name not in told:
-                        told.add(job.folder.name)
-                        console.print(f"{job.state}: {job.label}{': ' + job.note if job.note else ''}")
+                tell(console, over, told)
 
         yield show
+
+
+def tell(console: "Console", over: list[Job], told: set[str]) -> None:
+    """A line a job that is over and was not told of; what was done before is counted in one line."""
+    before = [] if told else [job for job in over if job.state == "done" and not job.tries]
+    if before:
+        console.print(f"done before: {len(before):,} {'run' if len(before) == 1 else 'runs'}")
+        told.update(job.folder.name for job in before)
+    for job in over:
+        if job.folder.name not in told:
+            told.add(job.folder.name)
+            console.print(f"{job.state}: {job.label}{': ' + job.note if job.note else ''}")
 
 
 def update(bars: "Progress", row: "TaskID", job: Job) -> None:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Protocol
 
 __all__ = ["Engine", "LocalEngine", "local_engine"]
@@ -28,10 +29,20 @@ class LocalEngine:
     """Processes on this machine, one thread each; a worker that is killed is replaced and breaks nothing else."""
 
     def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    @cached_property
+    def pool(self) -> Any:
+        """The processes, which are started when the first work is submitted."""
         from pebble import ProcessPool
 
-        self.workers = workers
-        self.pool: Any = ProcessPool(max_workers=workers, context=multiprocessing.get_context("spawn"))
+        return ProcessPool(max_workers=self.workers, context=multiprocessing.get_context("spawn"))
+
+    def close(self, at_once: bool = False) -> None:
+        """End the processes, if there are any, after their work or at once."""
+        if "pool" in vars(self):
+            (self.pool.stop if at_once else self.pool.close)()
+            self.pool.join()
 
     def submit(self, work: Callable[..., Any], *arguments: Any) -> "Future[Any]":
         """Start `work(*arguments)` when a worker is free."""
@@ -57,12 +68,11 @@ def local_engine(workers: int) -> Iterator[LocalEngine]:
     engine = LocalEngine(workers)
     try:
         yield engine
-        engine.pool.close()
+        engine.close()
     except BaseException:
-        engine.pool.stop()
+        engine.close(at_once=True)
         raise
     finally:
-        engine.pool.join()
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)

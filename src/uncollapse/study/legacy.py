@@ -8,7 +8,7 @@ from uncollapse.codes import Codes
 from uncollapse.data import DataSet
 from uncollapse.errors import BadInput
 from uncollapse.metrics import Estimate, legacy
-from uncollapse.study.build import nearest
+from uncollapse.study.naming import nearest
 from uncollapse.study.pictures import prior_samples
 
 __all__ = ["formulas", "legacy_values"]

@@ -3,20 +3,17 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uncollapse.data import DataSet
 from uncollapse.errors import BadInput, UncollapseError, WorkFailed
-from uncollapse.resume import progress_of
-from uncollapse.store import read_json, write_json, write_text
-from uncollapse.study.build import build, load_data
+from uncollapse.store import json_text, progress_of, read_json, write_json, write_text
 from uncollapse.study.config import dump_study
 from uncollapse.study.engine import Engine
-from uncollapse.study.legacy import check
+from uncollapse.study.fingerprints import Fingerprints
+from uncollapse.study.result import finished
 from uncollapse.study.spec import Run, Study
-from uncollapse.study.work import execute, finished
 
 __all__ = ["Job", "plan", "run_study"]
 
@@ -31,13 +28,16 @@ class Job:
         run, folder: what and where.
         state: "waiting", "running", "half done", "done" or "failed".
         note: the error of a failed run.
+        tries: how often it was started.
+        fingerprint: of its data.
     """
 
     run: Run
     folder: Path
     state: str = "waiting"
     note: str = ""
-    tries: int = field(default=0)
+    tries: int = 0
+    fingerprint: str = ""
 
     @property
     def label(self) -> str:
@@ -52,28 +52,40 @@ class Job:
 def plan(study: Study, folder: Path, data_dir: str | None = None) -> list[Job]:
     """The jobs of a study with their present state; nothing is written.
 
+    A method all of whose runs are done is not built again, so a finished study is known without loading torch.
+
     Raises:
         BadInput: when a data set, a network or a remedy cannot be built, before any work is done.
+        WorkFailed: when a result file is damaged.
     """
-    sets: dict[str, DataSet] = {}
-    jobs, seen = [], set()
+    prints = Fingerprints(folder, data_dir)
+    jobs: list[Job] = []
     mistakes: dict[str, list[str]] = {}
     for run in study.runs():
         try:
-            key = repr(run.data)
-            sets[key] = sets.get(key) or load_data(run, data_dir)
-            if run.arm not in seen:
-                seen.add(run.arm)
-                check(run.measure.legacy)
-                build(run, sets[key])
-            jobs.append(Job(run, folder / run.hash(sets[key].fingerprint)))
+            found = prints.of(run)
+            jobs.append(Job(run, folder / run.hash(found), fingerprint=found))
+        except UncollapseError as error:
+            mistakes.setdefault(str(error), []).append(run.arm)
+    for job in jobs:
+        job.state, job.note = state_of(job.folder)
+    for run in {job.run.arm: job.run for job in jobs if job.state != "done"}.values():
+        try:
+            buildable(run, prints)
         except UncollapseError as error:
             mistakes.setdefault(str(error), []).append(run.arm)
     if mistakes:
         raise BadInput(told(mistakes, len(study.arms)))
-    for job in jobs:
-        job.state, job.note = state_of(job.folder)
     return jobs
+
+
+def buildable(run: Run, prints: Fingerprints) -> None:
+    """Build what a run is made of, to see whether that can be done."""
+    from uncollapse.study.build import build
+    from uncollapse.study.legacy import check
+
+    check(run.measure.legacy)
+    build(run, prints.data(run))
 
 
 def told(mistakes: dict[str, list[str]], arms: int) -> str:
@@ -118,8 +130,11 @@ def run_study(
         All jobs, each done or failed; a failed one does not stop the others.
     """
     jobs = jobs or plan(study, folder, data_dir)
-    write_text(folder / "study.yaml", dump_study(study))
-    write_json(folder / "study.json", {**study.header(command), "hashes": [job.folder.name for job in jobs]})
+    header = {**study.header(command), "hashes": [job.folder.name for job in jobs]}
+    for name, text in {"study.yaml": dump_study(study), "study.json": json_text(header)}.items():
+        if not same(folder / name, text):  # a file that stays as it is keeps its date, which says what is newer
+            write_text(folder / name, text)
+    Fingerprints(folder, data_dir).keep({repr(job.run.data): (job.run, job.fingerprint) for job in jobs})
     show = watch or (lambda jobs: None)
     pending: dict[Future[Any], Job] = {}
     for job in jobs:
@@ -135,6 +150,14 @@ def run_study(
                 job.state = "running"
     show(jobs)
     return jobs
+
+
+def same(path: Path, text: str) -> bool:
+    """Whether a file holds this text."""
+    try:
+        return path.read_text(encoding="utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def start(job: Job, engine: Engine, data_dir: str | None, pending: dict[Future[Any], Job]) -> None:
@@ -168,6 +191,8 @@ def work(run: Run, folder: Path, data_dir: str | None) -> str:
         import torch
 
         torch.set_num_threads(1)
+    from uncollapse.study.work import execute
+
     try:
         execute(run, folder, data_dir)
     except UncollapseError as error:

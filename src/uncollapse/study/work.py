@@ -6,18 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.data import DataSet
-from uncollapse.errors import WorkFailed
 from uncollapse.fit import Fit, fit
 from uncollapse.objective import Objective
 from uncollapse.plain import finite_only
 from uncollapse.store import read_json, write_json
 from uncollapse.study.build import build, load_data
 from uncollapse.study.measuring import measure, watcher
+from uncollapse.study.result import FORMAT, finished
 from uncollapse.study.spec import Run
 
 __all__ = ["FORMAT", "execute", "finished"]
-
-FORMAT = 1  #: of result.json
 
 
 def execute(run: Run, folder: Path, data_dir: str | None = None, progress: Any = False) -> dict[str, Any]:
@@ -45,17 +43,6 @@ def execute(run: Run, folder: Path, data_dir: str | None = None, progress: Any =
     return read_json(folder / "result.json")  # type: ignore[no-any-return]
 
 
-def finished(folder: Path) -> dict[str, Any] | None:
-    """The result in a folder, or None when there is none yet."""
-    path = folder / "result.json"
-    if not path.exists():
-        return None
-    result = read_json(path)
-    if not isinstance(result, dict) or result.get("format") != FORMAT:
-        raise WorkFailed(f"{path} is not a result of this version; move it away and run again")
-    return result
-
-
 def describe(run: Run, name: str, data: DataSet, objective: Objective, trained: Fit) -> dict[str, Any]:
     """The part of a result that is not measured."""
     described = run.describe()
@@ -66,7 +53,7 @@ def describe(run: Run, name: str, data: DataSet, objective: Objective, trained: 
         "run": {**described, "data_fingerprint": data.fingerprint, "precision_used": trained.precision},
         "critic_ceiling": max((one for one in ceilings if one is not None), default=None),
         "sources": list(dict.fromkeys(source for one in cited(trained.model, objective) for source in one.sources)),
-        "history": trained.history, "stopped": trained.stopped,
+        "history": trained.history, "stopped": trained.stopped, "remarks": trained.remarks,
         "steps": trained.steps, "best_step": trained.best_step,
         "versions": {name: version(name) for name in ("uncollapse", "torch", "numpy", "lightning-fabric")},
         "device": str(next(trained.model.parameters()).device),
