@@ -40,12 +40,12 @@ def conv_small(shape):
     return ConvEncoder(shape, LATENT, **SMALL), ConvDecoder(shape, LATENT, **SMALL)
 
 
-#: networks, side of the images, batch, steps, goal of the stacked way, goal of processes
+#: networks, side of the images, batch, steps, goal of the stacked way, goal of processes (empty: not measured)
 CASES = {
-    "MLP, 64 hidden, B = 64": (mlp(64), 28, 64, 1000, "<= 0.5", "about 0.6"),
-    "MLP, 512 hidden, B = 256": (mlp(512), 28, 256, 60, "", "about 0.95"),
-    "conv, 28 x 28, B = 64": (conv, 28, 64, 12, "", "about 0.95"),
-    "small conv, 8 x 8, B = 64": (conv_small, 8, 64, 150, "<= 0.8", ""),
+    "MLP, 64 hidden, B = 64": (mlp(64), 28, 64, 1000, "<= 0.5", "none"),
+    "MLP, 512 hidden, B = 256": (mlp(512), 28, 256, 60, "none", "none"),
+    "conv, 28 x 28, B = 64": (conv, 28, 64, 12, "none", "none"),
+    "small conv, 8 x 8, B = 64": (conv_small, 8, 64, 150, "none", ""),
 }
 
 
@@ -66,6 +66,10 @@ class Case:
     def sequential(self):
         for seed in SEEDS:
             fit(self.make(seed), self.data, seed=seed, **self.options)
+
+    def one_thread(self):
+        with threads(1):
+            self.sequential()
 
     def stacked(self):
         fit_seeds(self.make, self.data, SEEDS, how="stacked", **self.options)
@@ -89,21 +93,35 @@ class Case:
         return choose(models, [Objective() for _ in SEEDS], as_data(self.data), plan)[0]
 
 
-def run(quick=False):
+def run(quick=False, only=tuple(CASES)):
     """Time all ways in turn, for every model."""
     found = {}
     with threads(2):
         rate = gemm_rate()
-        for name, (networks, side, batch, steps, joint, apart) in CASES.items():
+        for name in only:
+            networks, side, batch, steps, joint, apart = CASES[name]
             case = Case(networks, side, batch, max(steps // 10, 2) if quick else steps)
             more = {"auto": case.auto(), "floor": round(case.work() / rate, 5)}
-            times = interleaved({"sequential": case.sequential, "stacked": case.stacked}, rounds=2 if quick else 5)
-            found[f"{name}: stacked over sequential"] = ratio(times, "stacked", "sequential", joint) | more
-            if not apart or (quick and found.keys() - {f"{name}: stacked over sequential"}):
-                continue
-            times = interleaved({"sequential": case.sequential, "processes": case.processes}, rounds=1 if quick else 3)
-            times["training in processes"] = case.training[1:]
-            start = {"start of all processes": round(sorted(case.starting)[len(case.starting) // 2], 2)}
-            outcome = ratio(times, "training in processes", "sequential", apart)
-            found[f"{name}: processes over sequential"] = outcome | more | start
+            found |= together(name, case, joint, 2 if quick else 3, more)
+            if apart and not quick:
+                found |= separate(name, case, apart, more)
     return found
+
+
+def together(name, case, goal, rounds, more):
+    """Stacked seeds against one after the other, with two threads and with one."""
+    parties = {"sequential": case.sequential, "stacked": case.stacked, "one thread": case.one_thread}
+    times = interleaved(parties, rounds)
+    return {
+        f"{name}: stacked over sequential": ratio(times, "stacked", "sequential", goal) | more,
+        f"{name}: stacked over sequential, one thread": ratio(times, "stacked", "one thread", "none") | more,
+    }
+
+
+def separate(name, case, goal, more):
+    """Processes against one seed after the other."""
+    times = interleaved({"sequential": case.sequential, "processes": case.processes}, rounds=3)
+    times["training in processes"] = case.training[1:]
+    start = {"start of all processes": round(sorted(case.starting)[len(case.starting) // 2], 2)}
+    outcome = ratio(times, "training in processes", "sequential", goal)
+    return {f"{name}: processes over sequential": outcome | more | start}

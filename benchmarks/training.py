@@ -64,7 +64,7 @@ class Case:
         return (torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.13).float()
 
 
-MLP, CONV, TINY = Case(512, 64, 256, 300), Case(64, 32, 256, 60, conv=True), Case(64, 16, 64, 3000)
+MLP, CONV, TINY = Case(512, 64, 256, 300), Case(64, 32, 256, 60, conv=True), Case(64, 16, 64, 2000)
 
 
 def ours(case, data, precision, device="cpu", **more):
@@ -203,9 +203,9 @@ def share_of_products(case, times, name):
 
 def run(quick=False):
     """Time all parties in turn, model by model."""
-    figures, rounds = {}, 3 if quick else 7
+    figures, rounds = {}, 3 if quick else 5
     for case in (MLP, CONV, TINY):
-        case.steps = {300: 40, 60: 20, 3000: 200}[case.steps] if quick else case.steps
+        case.steps = {300: 40, 60: 20, 2000: 200}[case.steps] if quick else case.steps
     data = MLP.data()
     parties = {"fit": ours(MLP, data, "32"), "bare": bare(MLP, data), "auto": ours(MLP, data, "auto")}
     times = interleaved(parties | {"pythae": pythae(MLP, data)}, rounds)

@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "uncollapse"
 
 FLOORS = [
     {"errors", "functional", "once", "plain"},
-    {"augment", "distributions", "likelihoods", "schedules", "vonmises"},
+    {"augment", "distributions", "families", "likelihoods", "schedules", "vonmises"},
     {"draw", "data", "sides"},
     {"codes", "nets", "passes", "remedies", "tables", "wrappers"},
     {"metrics", "objective", "verdict"},

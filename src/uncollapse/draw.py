@@ -15,8 +15,9 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution
 
-from uncollapse.distributions import Folded, Reader, StandardNormal, bernoulli, describe, gaussian, kl_per_dimension
+from uncollapse.distributions import Reader, bernoulli, describe, gaussian, kl_per_dimension
 from uncollapse.errors import BadInput, ShapeError
+from uncollapse.families import Folded, StandardNormal
 from uncollapse.once import cached_property
 
 __all__ = ["VAE", "Draw", "Model", "draw"]

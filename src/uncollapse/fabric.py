@@ -47,7 +47,8 @@ class Engine:
         with warnings_only("lightning_fabric"):
             self.fabric = Fabric(accelerator=accelerator, devices=devices, precision=kind)
         self.plan, self.model, self.objective, self.precision = plan, model, objective, precision
-        self.step = Step(model, objective, plan.samples).to(self.fabric.device)
+        self.device = self.fabric.device
+        self.step = Step(model, objective, plan.samples).to(self.device)
         self.layout = layout
         if layout != "plain":
             lay_out(model, layout)
@@ -57,13 +58,8 @@ class Engine:
             raise BadInput("the model has no trainable parameter; check requires_grad")
         self.optimiser = optimiser(self.parameters, plan)
         self.advance = Stepper(self.optimiser)
-        self.call = Compiled(self.step, self.device) if plan.compile else self.step
+        self.call: Callable[[Tensor], Any] = Compiled(self.step, self.device) if plan.compile else self.step.forward
         self.watched: tuple[Tensor, Tensor] | None = None
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model lives."""
-        return self.fabric.device
 
     @property
     def parts(self) -> frozenset[str]:

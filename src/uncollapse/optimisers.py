@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
-from torch.optim.adam import adam
 
 from uncollapse.plan import Settings
 
@@ -24,7 +23,7 @@ def optimiser(parameters: list[nn.Parameter], plan: Settings) -> Optimizer:
 
 
 class Stepper:
-    """The step of an optimiser; for fused Adam by torch's own function, on lists that are made once.
+    """The step of an optimiser; for fused Adam by the two operations that torch's own step ends in, on lists made once.
 
     `Optimizer.step` gathers the state of every parameter anew each time, which takes as long as the arithmetic where
     the model is small. Whenever a parameter has no gradient or no state yet, the optimiser's own step is taken.
@@ -55,8 +54,9 @@ class Stepper:
             return
         group, (means, squares, counts) = self.group, self.tables
         with torch.no_grad():
-            adam(
-                group["params"], gradients, means, squares, [], counts, fused=True, foreach=False, amsgrad=False,
-                beta1=group["betas"][0], beta2=group["betas"][1], lr=group["lr"], weight_decay=group["weight_decay"],
+            torch._foreach_add_(counts, 1)
+            torch._fused_adam_(
+                group["params"], gradients, means, squares, [], counts, amsgrad=False, lr=group["lr"],
+                beta1=group["betas"][0], beta2=group["betas"][1], weight_decay=group["weight_decay"],
                 eps=group["eps"], maximize=False,
             )  # fmt: skip

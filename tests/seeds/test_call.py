@@ -228,3 +228,19 @@ def test_models_must_be_one_a_seed_and_apart():
     one = mlp()
     with pytest.raises(BadInput, match="share parameters"):
         fit_seeds([one, one], (BITS, BITS), (0, 1), **OPTIONS)
+
+
+def test_small_steps_take_one_thread_and_give_the_others_back():
+    from uncollapse.seeds.call import SHORT, threads_for
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with threads_for(SHORT / 2):
+            assert torch.get_num_threads() == 1
+        with pytest.raises(ValueError, match="stop"), threads_for(2 * SHORT):
+            assert torch.get_num_threads() == 2
+            raise ValueError("stop")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

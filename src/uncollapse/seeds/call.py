@@ -1,6 +1,7 @@
 """`fit_seeds`: the same training from several seeds."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from uncollapse.errors import BadInput
 from uncollapse.fit import Fit, Loop, fit
 from uncollapse.objective import Objective
 from uncollapse.plan import Settings
+from uncollapse.precision import flops
 from uncollapse.progress import shown
 from uncollapse.resume import RunFolder
 from uncollapse.seeds.choice import WAYS, choose, refusal
@@ -150,8 +152,27 @@ def stacked(
             plan, files = Settings.of(**rest), RunFolder(run["folder"])
             loops.append(Loop(model, data, objective, plan, files, run["watch"]))
             loops[-1].train, loops[-1].valid = loops[0].train, loops[0].valid  # one copy on the device
-        with shown(progress, sum(loop.total for loop in loops)) as report:
+        work = flops(models[0], data, loops[0].plan) * len(models)
+        with shown(progress, sum(loop.total for loop in loops)) as report, threads_for(work):
             return train_together(loops, report)
+
+
+@contextmanager
+def threads_for(work: float) -> Iterator[None]:
+    """One thread for steps so small that two spend their time waiting for each other; as many as torch has for others.
+
+    Arguments:
+        work: FLOPs of a forward pass.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if work < SHORT else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+SHORT = 2e8  #: FLOPs of a forward pass of all seeds below which one thread is faster than several
 
 
 def apart(
