@@ -82,7 +82,7 @@ def choose_layout(model: nn.Module, data: DataSet, plan: Settings, precision: st
     return "channels last" if seconds["channels last"] < CLEAR * seconds["plain"] else "plain"
 
 
-PROBED = 32  #: examples of a pass, at most
+PROBED = 64  #: examples of a pass, at most
 TRIES = 3  #: passes of each layout, of which the quickest counts
 CLEAR = 0.95  #: share of the time below which another layout is taken
 
