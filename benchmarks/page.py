@@ -24,6 +24,7 @@ A ratio is the median of interleaved runs, with the smallest and the largest pai
 first takes more. Where the goal is a limit in seconds or MiB, the ratio is what was taken over what was allowed. A
 floor is the time of the work alone: FLOPs of the products over the measured rate of a product, or bytes over that of a
 copy. "FLOPs" beside a remedy are those of its step over those of a plain step. Goals are judged by the median.
+Shares and milliseconds in the remarks below the tables were read off torch's profiler by hand, on the same machine.
 """
 TITLES = {
     "training": "Training",

@@ -278,6 +278,7 @@ def test_bf16_trains_close_to_fp32():
         ({"batches": 2.5}, BadInput, "positive whole number, got 2.5"),
         ({"batches": -4, "lr": -1}, BadInput, "batches should be .*; lr should be"),
         ({"batches": 3, "weight_decay": -1}, BadInput, "weight_decay"),
+        ({"batches": 3, "compile": "yes"}, BadInput, "compile should be true or false"),
     ],
 )
 def test_bad_settings_are_refused_in_one_sentence(wrong, error, words):

@@ -91,6 +91,9 @@ class Settings:
                 number and 0 < value < math.inf and (name in POSITIVE or value == int(value))
             ):
                 yield f"{name} should be a positive {'whole number' if name in WHOLE else 'number'}, got {value!r}"
+        compiled: Any = self.compile
+        if not isinstance(compiled, bool):
+            yield f"compile should be true or false, got {compiled!r}"
         if not isinstance(self.weight_decay, int | float) or not 0 <= self.weight_decay < math.inf:
             yield f"weight_decay should be at least 0, got {self.weight_decay!r}"
 

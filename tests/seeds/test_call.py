@@ -13,7 +13,7 @@ from torch import nn
 
 from uncollapse import VAE, Objective, fit, fit_seeds, remedies, wrappers
 from uncollapse.data import as_data
-from uncollapse.errors import BadInput, NonFinite, RunConflict
+from uncollapse.errors import BadInput, NonFinite, RunConflict, UncollapseError
 from uncollapse.nets import MLPDecoder, MLPEncoder
 from uncollapse.plan import Settings
 from uncollapse.seeds import choice
@@ -243,3 +243,21 @@ def test_small_steps_take_one_thread_and_give_the_others_back():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("make", "data", "words"),
+    [
+        (lambda seed: None, BITS, "return a torch module"),
+        (5, BITS, "function of the seed"),
+        (mlp, BITS[:, :-1], "does not take"),
+    ],
+)
+def test_models_and_data_that_do_not_fit_are_refused_in_a_sentence(make, data, words):
+    with pytest.raises(UncollapseError, match=words):
+        fit_seeds(make, data, batches=2, batch_size=4)
+
+
+def test_compiled_runs_are_not_stacked():
+    with pytest.raises(BadInput, match="compiled"):
+        fit_seeds(mlp, BITS, how="stacked", compile=True, batches=2, batch_size=4)

@@ -19,6 +19,7 @@ from uncollapse.resume import RunFolder
 from uncollapse.seeds.choice import WAYS, choose, refusal
 from uncollapse.seeds.lockstep import train_together
 from uncollapse.seeds.processes import train_apart
+from uncollapse.validation import check_range
 
 __all__ = ["Fits", "fit_seeds"]
 
@@ -93,6 +94,7 @@ def fit_seeds(
     plan, ready = Settings.of(**settings), as_data(data)
     with torch.random.fork_rng():
         models, objectives = built(make, objective, seeds)
+        check_range(models[0], ready)
         way, why = decided(how, models, objectives, ready, plan)
     runs = [
         {"seed": seed, "watch": watch, "folder": None if folder is None else Path(folder) / f"seed-{seed}", **settings}
@@ -118,12 +120,16 @@ def built(make: Any, objective: Any, seeds: list[int]) -> tuple[list[Any], list[
     """A model and an objective for every seed, each after seeding the random stream."""
     if isinstance(objective, Objective):
         raise BadInput("an objective keeps a state, so every seed needs its own: give a function that makes one")
+    if not callable(make) and not isinstance(make, Sequence):
+        raise BadInput(f"make should be a function of the seed, or a list of models, got a {type(make).__name__}")
     if not callable(make) and len(make) != len(seeds):
         raise BadInput(f"one model a seed is needed, got {len(make)} for {len(seeds)} seeds")
     models, objectives = [], []
     for place, seed in enumerate(seeds):
         torch.manual_seed(seed)
         models.append(make(seed) if callable(make) else make[place])
+        if not isinstance(models[-1], nn.Module):
+            raise BadInput(f"make should return a torch module for every seed, got a {type(models[-1]).__name__}")
         objectives.append(Objective() if objective is None else objective())
     if len({id(p) for one in models for p in one.parameters()}) != sum(len(list(one.parameters())) for one in models):
         raise BadInput("the models share parameters: every seed needs a model of its own")

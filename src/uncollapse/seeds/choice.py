@@ -55,6 +55,8 @@ def work_ahead(work: float, examples: int, plan: Settings) -> float:
 
 def refusal(models: Sequence[Any], objectives: Sequence[Any], data: DataSet, plan: Settings) -> str:
     """Why these runs cannot be stacked, or nothing."""
+    if plan.compile:
+        return "a compiled step is one of a single run"
     if choose_precision(models[0], data, plan) != "32":
         return "only fp32 steps are equal to separate ones"
     try:
