@@ -8,7 +8,7 @@ ARGS ?=
 export OMP_NUM_THREADS = 1
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo test format lint types docs bench thirdparty clean
+.PHONY: demo test format lint types docs bench soak fuzz thirdparty clean
 
 demo: $(VENV)/.installed
 	$(BIN)/uncollapse demo $(ARGS)
@@ -33,6 +33,15 @@ types: $(VENV)/.tested
 bench: $(VENV)/.benched
 	$(BIN)/python -m benchmarks $(ARGS)
 
+# Load, faults and bad input at length: hours. `make soak ARGS="--quick"` takes minutes and keeps nothing
+soak: $(VENV)/.soaked
+	$(BIN)/python -m soak $(ARGS)
+	$(BIN)/python -m soak.page
+
+# Coverage-guided fuzzing of every reader, half an hour of processor time each in all; it goes on where it was
+fuzz: $(VENV)/.soaked
+	$(BIN)/python -m fuzz --queue --minutes 30 $(ARGS)
+
 # Other libraries whose models are adapted: an environment of their own, 2 GB, beside the same torch
 thirdparty: $(THIRD)/.installed
 	$(THIRD)/bin/pytest tests/thirdparty $(ARGS)
@@ -53,6 +62,10 @@ $(VENV)/.tested: $(VENV)/.installed
 
 $(VENV)/.benched: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group bench
+	@touch $@
+
+$(VENV)/.soaked: $(VENV)/.tested
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group soak --group fuzz
 	@touch $@
 
 $(THIRD)/.installed: pyproject.toml constraints.txt

@@ -20,6 +20,10 @@ EXTRAS = [
     "jinja2",
     "pebble",
     "zuko",
+    "ray",
+    "distributed",
+    "submitit",
+    "s3fs",
 ]
 
 SCRIPT = """

@@ -50,7 +50,7 @@ def outcome(run, folder, deaths):
         code = in_child(lambda: attempt(run, folder, deadly))
         assert code == (-signal.SIGKILL if deadly > 0 else 0), code
     result = json.loads((folder / "result.json").read_text())
-    del result["seconds"], result["hash"]
+    del result["seconds"], result["hash"], result["sha256"]
     return (folder / "weights.safetensors").read_bytes(), result
 
 out, names = Path(sys.argv[1]), sys.argv[2:]

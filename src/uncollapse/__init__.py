@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from uncollapse.preflight import Preflight, preflight
     from uncollapse.rescuing import Rescued, rescue
     from uncollapse.seeds import fit_seeds
+    from uncollapse.team import across
     from uncollapse.verdict import Verdict, verdict
 
 try:
@@ -42,6 +43,7 @@ __all__ = [
     "Preflight",
     "Rescued",
     "Verdict",
+    "across",
     "adapters",
     "data",
     "diagnose",
@@ -72,6 +74,7 @@ HOMES = {
     "Preflight": "preflight",
     "Rescued": "rescuing",
     "Verdict": "verdict",
+    "across": "team",
     "diagnose": "diagnose",
     "draw": "draw",
     "fit": "fit",

@@ -19,6 +19,7 @@ from uncollapse.distributions import Reader, bernoulli, describe, gaussian, kl_p
 from uncollapse.errors import BadInput, ShapeError
 from uncollapse.families import Folded, StandardNormal
 from uncollapse.once import cached_property
+from uncollapse.processes import Apart, can_share, together
 
 __all__ = ["VAE", "Draw", "Model", "draw"]
 
@@ -218,13 +219,24 @@ def draw(model: Model, x: Tensor, samples: int = 1, keep: Collection[str] = ()) 
     else:
         q = model.posterior(x)
     z = sample(q, samples)
-    px = model.likelihood(z)
+    group = can_share(x)
+    px = model.likelihood(z) if group is None else Apart(model.likelihood, z, group, model)
+    return Draw(x, q, z, described(px, x), model.prior(), kept)
+
+
+def described(px: Distribution, x: Tensor) -> Distribution:
+    """The likelihood, if it is one of observations like x (B, *X).
+
+    Raises:
+        ShapeError: when it describes another shape.
+    """
     if px.event_shape != x.shape[1:]:
         raise ShapeError(
             f"the decoder describes observations of shape {tuple(px.event_shape)}, but x has "
-            f"{tuple(x.shape[1:])}; reshape the data or the decoder's output so that they agree"
+            f"{tuple(x.shape[1:])}; wrap a distribution of single numbers in Independent, or reshape the data or the "
+            "decoder's output so that they agree"
         )
-    return Draw(x, q, z, px, model.prior(), kept)
+    return px
 
 
 @contextmanager
@@ -235,7 +247,7 @@ def keeping(model: Any, paths: Collection[str]) -> Iterator[dict[str, Any]]:
     for path in paths:
         part = found(model, path)
         if isinstance(part, nn.Module):
-            hooks.append(part.register_forward_hook(lambda _, __, out, path=path: kept.__setitem__(path, out)))
+            hooks.append(part.register_forward_hook(lambda _, __, out, path=path: kept.update({path: together(out)})))
     try:
         yield kept
     finally:

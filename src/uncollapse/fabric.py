@@ -1,12 +1,11 @@
-"""Devices, precision and the optimiser: the only file that imports the training engine (Lightning Fabric)."""
+"""Devices, precision and the optimiser: a step of training."""
 
-import logging
 import math
 import signal
 import threading
 from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +13,15 @@ from torch import Tensor, nn
 from uncollapse.compiling import Compiled
 from uncollapse.data import Part
 from uncollapse.errors import BadInput, NonFinite
+from uncollapse.joining import fabric_of
 from uncollapse.objective import Objective, parts_of
 from uncollapse.optimisers import Stepper, optimiser
 from uncollapse.plan import Settings
-from uncollapse.precision import accelerator_of, lay_out
+from uncollapse.precision import lay_out
+from uncollapse.team import Team
+
+if TYPE_CHECKING:
+    pass
 
 __all__ = ["Engine", "interruptible"]
 
@@ -38,17 +42,20 @@ class Engine:
     """Runs steps of one model on one device in one precision."""
 
     def __init__(
-        self, model: nn.Module, objective: Objective, plan: Settings, precision: str, layout: str = "plain"
+        self,
+        model: nn.Module,
+        objective: Objective,
+        plan: Settings,
+        precision: str,
+        layout: str = "plain",
+        team: Team | None = None,
     ) -> None:
-        from lightning_fabric import Fabric
-
-        accelerator, devices = accelerator_of(plan.device)
-        kind: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if precision == "bf16" else "32-true"
-        with warnings_only("lightning_fabric"):
-            self.fabric = Fabric(accelerator=accelerator, devices=devices, precision=kind)
+        self.team = team or Team()
+        self.fabric = fabric_of(plan, self.team.size, precision)
         self.plan, self.model, self.objective, self.precision = plan, model, objective, precision
         self.device = self.fabric.device
         self.step = Step(model, objective, plan.samples).to(self.device)
+        self.team.start_alike(self.step)
         self.layout = layout
         if layout != "plain":
             lay_out(model, layout)
@@ -58,7 +65,9 @@ class Engine:
             raise BadInput("the model has no trainable parameter; check requires_grad")
         self.optimiser = optimiser(self.parameters, plan)
         self.advance = Stepper(self.optimiser)
-        self.call: Callable[[Tensor], Any] = Compiled(self.step, self.device) if plan.compile else self.step.forward
+        self.call: Callable[[Tensor], Any] = self.step.forward
+        if plan.compile and self.team.size == 1:
+            self.call = Compiled(self.step, self.device)
         self.watched: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -119,6 +128,8 @@ class Engine:
     @property
     def remarks(self) -> list[str]:
         """What a user should know of how the run was made."""
+        if self.plan.compile and self.team.size > 1:
+            return ["not compiled: several processes share every batch"]
         return [self.call.remark] if isinstance(self.call, Compiled) and self.call.remark else []
 
     def release(self) -> None:
@@ -131,6 +142,7 @@ class Engine:
         for parameter in self.parameters:
             parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
+        self.team.average(self.parameters)
         if self.plan.clip is not None:  # the whole gradient, frozen parts included, as He et al. (2019) do
             torch.nn.utils.clip_grad_norm_(self.parameters, self.plan.clip)
         for name in frozen:
@@ -187,18 +199,6 @@ class Engine:
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         self.advance = Stepper(self.optimiser)
-
-
-@contextmanager
-def warnings_only(logger: str) -> Iterator[None]:
-    """Keep a library from announcing what it does; its warnings still pass."""
-    log = logging.getLogger(logger)
-    before = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
 
 
 ADVICE = "look at these examples, lower the learning rate, bring the data to about unit size, or set clip="

@@ -6,8 +6,7 @@ is a function of (seed, purpose, step), so a run that was killed repeats the sam
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
@@ -20,50 +19,19 @@ from uncollapse.board import Board
 from uncollapse.data import DataSet, as_data
 from uncollapse.errors import NonFinite
 from uncollapse.fabric import Engine, interruptible
+from uncollapse.fitted import Fit
+from uncollapse.inner import Inner
+from uncollapse.joining import join, started
+from uncollapse.launching import launched
 from uncollapse.objective import Objective
-from uncollapse.plan import Order, Plateau, Settings, derive, even_pieces
+from uncollapse.plan import Order, Plateau, Settings, derive
 from uncollapse.precision import choose_layout, choose_precision
+from uncollapse.processes import using
 from uncollapse.resume import RunFolder
+from uncollapse.team import Team
 from uncollapse.validation import check_range, scores
 
 __all__ = ["Fit", "fit"]
-
-
-@dataclass(repr=False)
-class Fit:
-    """What training left behind.
-
-    Attributes:
-        model, objective: the trained modules, holding the weights that `keep` asked for.
-        history: one record a validation: step, epoch, mean terms of training and validation, and what `watch` gave.
-        best: state dict of the model at the best validation score.
-        best_step: batches trained until then.
-        steps: batches trained in all.
-        stopped: why training ended.
-        precision: "32" or "bf16", as used.
-        seconds: time spent training, resumed parts included.
-        folder: where the run was kept, or None.
-        remarks: what else there is to know of how the run was made, such as why it was not compiled.
-    """
-
-    model: nn.Module
-    objective: Objective
-    history: list[dict[str, Any]]
-    best: dict[str, Tensor]
-    best_step: int
-    steps: int
-    stopped: str
-    precision: str
-    seconds: float
-    folder: Path | None
-    remarks: list[str] = field(default_factory=list)
-
-    def __repr__(self) -> str:
-        score = self.history[-1]["valid"]["score"] if self.history else math.nan
-        return (
-            f"Fit({self.steps} batches in {self.seconds:.1f} s, best at {self.best_step}, "
-            f"last validation score {score:.3f} nats, stopped: {self.stopped})"
-        )
 
 
 def fit(
@@ -103,10 +71,18 @@ def fit(
         >>> fit(model, torch.rand(64, 16).round(), batches=10, batch_size=16).steps
         10
     """
-    plan = Settings.of(**settings)
-    with torch.random.fork_rng():
-        loop = Loop(model, as_data(data), objective or Objective(), plan, RunFolder(folder), watch)
-        return loop.run(progress)
+    plan, objective = Settings.of(**settings), objective or Objective()
+    if started() == 1 and (plan.devices or 1) > 1:
+        given = {"folder": folder, "watch": watch, **settings}
+        return Fit(**launched(model, objective, as_data(data), given, progress))
+    team = join(plan)
+    files = RunFolder(folder if team.first else None)
+    try:
+        with torch.random.fork_rng(), team.at_work(model, objective):
+            loop = Loop(model, as_data(data), objective, plan, files, team, watch)
+            return loop.run(progress if team.first else False)
+    finally:
+        files.release()
 
 
 @dataclass
@@ -118,6 +94,7 @@ class Loop:
     objective: Objective
     plan: Settings
     files: RunFolder
+    team: Team = field(default_factory=Team)
     watch: Callable[[nn.Module], dict[str, float]] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -134,13 +111,18 @@ class Loop:
         self.every = plan.validate_every or self.order.per_epoch
         self.plateau = Plateau(plan.halve_after, plan.halvings, plan.stop_after)
         check_range(self.model, self.data)
-        self.files.claim(self.model, self.objective, self.data, plan)
-        self.precision = self.files.precision or choose_precision(self.model, self.data, plan)
-        layout = self.files.layout or choose_layout(self.model, self.data, plan, self.precision)
-        self.engine = Engine(self.model, self.objective, plan, self.precision, layout)
+        self.precision, layout = self.team.first_does(self.claim)
+        self.engine = Engine(self.model, self.objective, plan, self.precision, layout, self.team)
         self.train, self.valid = self.engine.place(self.data.train), self.engine.place(self.data.valid)
         self.sums: dict[str, Tensor] = {}
         self.counted = 0
+
+    def claim(self) -> tuple[str, str]:
+        """Take the folder, and settle on a precision and a layout."""
+        with using(None):
+            self.files.claim(self.model, self.objective, self.data, self.plan)
+            precision = self.files.precision or choose_precision(self.model, self.data, self.plan)
+            return precision, self.files.layout or choose_layout(self.model, self.data, self.plan, precision)
 
     def run(self, progress: bool | Callable[[int, int, dict[str, Any]], None]) -> Fit:
         """Train to the end of the budget, to a plateau, or to an interruption."""
@@ -161,17 +143,23 @@ class Loop:
                 except NonFinite as error:
                     raise NonFinite(f"{error}; {self.rescued()}") from None
                 report(self.step, self.total, self.history[-1] if self.history else {})
-                if interrupted():
+                if self.asked(interrupted):
                     self.save()
                     raise KeyboardInterrupt(f"stopped after {self.step} of {self.total} batches; run again to resume")
         self.board.close()
         return self.finish()
 
+    def asked(self, interrupted: Callable[[], bool]) -> bool:
+        """Whether somebody wants the run to stop; several processes on accelerators ask each other at times only."""
+        if self.engine.device.type != "cpu" and self.step % self.plan.log_every and self.team.size > 1:
+            return False
+        return self.team.any(interrupted(), self.engine.device)
+
     def rescued(self) -> str:
         """Put good weights into the model after a non-finite number, and say which."""
         if all(value.isfinite().all() for value in self.model.state_dict().values() if value.is_floating_point()):
             return f"the model holds the weights of step {self.step}, before the mishap"
-        found = self.files.load()
+        found = self.team.first_does(self.files.load)
         if found is not None:
             self.engine.restore(found[0], found[1]["lr"])
             return f"the model holds the weights of the last checkpoint, step {found[1]['step']}"
@@ -220,6 +208,7 @@ class Loop:
         record: dict[str, Any] = {"step": self.step, "epoch": self.order.epoch(self.step), "train": self.means()}
         bounds = self.objective.bounds(record["train"], self.plan.batch_size)
         record |= {"bounds": bounds} if bounds else {}
+        self.team.check_alike(self.engine.step, self.step)
         record["valid"] = scores(self.model, self.objective, self.valid, self.plan, self.engine)
         if self.watch is not None:
             record.update(self.watch(self.model))
@@ -252,6 +241,10 @@ class Loop:
 
     def save(self) -> None:
         """Write a checkpoint from which the run goes on with the same bits."""
+        self.team.first_does(self.write)
+
+    def write(self) -> None:
+        """The files of a checkpoint."""
         if self.files.path is None:
             return
         tensors = self.engine.state() | {f"best.{name}": value for name, value in self.best.items()}
@@ -275,7 +268,7 @@ class Loop:
 
     def resume(self) -> None:
         """Take up the state of an earlier attempt, if there is one."""
-        found = self.files.load()
+        found = self.team.first_does(self.files.load)
         if found is None:
             return
         tensors, state = found
@@ -292,43 +285,14 @@ class Loop:
         """Put the weights that were asked for into the model and leave them in the folder."""
         self.stopped = self.stopped or "budget spent"
         self.engine.release()
-        if not self.files.finished:
+        if not self.team.first_does(lambda: self.files.finished):
             self.save()
         if self.plan.keep == "best" and self.best:
             self.model.load_state_dict(self.best)
-        self.files.finish(self.model, self.step, self.stopped)
+        self.team.first_does(lambda: self.files.finish(self.model, self.step, self.stopped))
         best = self.best or {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         return Fit(
             self.model, self.objective, self.history, best, self.plateau.best_step, self.step,
-            self.stopped, self.precision, self.seconds, self.files.path, self.engine.remarks,
+            self.stopped, self.precision, self.seconds, self.files.path, [*self.files.remarks, *self.engine.remarks],
+            self.team.size,
         )  # fmt: skip
-
-
-class Inner:
-    """What a remedy may do ahead of a step (`remedies.Inner`); extra batches are drawn reproducibly."""
-
-    def __init__(self, loop: Loop, x: Tensor) -> None:
-        self.loop, self.model, self.x, self.count = loop, loop.model, x, 0
-        self.epoch = loop.order.epoch(loop.step)
-
-    def batch(self) -> Tensor:
-        """A fresh training batch (B, *X)."""
-        self.count += 1
-        return self.loop.train.take(self.loop.order.extra(self.loop.step, self.count), self.loop.engine.device)
-
-    def loss(self, x: Tensor) -> Tensor:
-        """The whole objective on a batch, (B,) nats."""
-        return torch.stack(list(self.loop.engine.terms(x).values())).sum(0)
-
-    def step(self, loss: Tensor, *parts: str) -> None:
-        """One optimiser step that moves only the parts named."""
-        self.loop.engine.move(loss.mean(), self.loop.engine.parts - set(parts))
-
-    def only(self, *parts: str) -> AbstractContextManager[None]:
-        """While it holds, gradients are computed for the parts named alone."""
-        return self.loop.engine.only(set(parts))
-
-    def validation(self) -> Iterator[Tensor]:
-        """The validation part in batches (B, *X)."""
-        for indices in even_pieces(len(self.loop.valid), self.loop.plan.batch_size):
-            yield self.loop.valid.take(indices, self.loop.engine.device)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from uncollapse.errors import ShapeError
 
@@ -21,6 +22,8 @@ __all__ = [
 ]
 
 LOG_2PI = math.log(2 * math.pi)
+LOOSE = 1e12  #: sum of absolute terms of a product in float64 beyond which it is off by 1e-4 nats
+ELEMENTS = 2**20  #: numbers that densities by differences hold at once
 LOG2E = math.log2(math.e)  #: bits per nat: powers of two take less than half the time of those of e
 
 
@@ -47,7 +50,8 @@ def pairwise_log_prob(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     = [z_i^2, z_i] \cdot [-\tfrac12\sigma_j^{-2}, \sigma_j^{-2}\mu_j] + c_j$
 
     The product runs in float64 and outside autocast, because its terms cancel: at scales of 1e-3 the
-    float32 form is off by whole nats. The common shift by the mean of the means keeps the terms small.
+    float32 form is off by whole nats. The common shift by the mean of the means keeps the terms small. Where even
+    float64 would be off by more than 1e-4 nats (scales a millionth of the distances), differences take its place.
 
     Arguments:
         z: (B, D) points.
@@ -72,9 +76,24 @@ def pairwise_log_prob(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
         )
     out = torch.promote_types(z.dtype, torch.float32)
     columns = gaussian_columns(mean, scale)
+    if columns.tight(z):
+        return differences(z, mean, scale).to(out)
     with torch.autocast(z.device.type, enabled=False):
         product: Tensor = ExactProduct.apply(columns.left(z), columns.right, out)  # type: ignore[no-untyped-call]
     return product
+
+
+def differences(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """The same from differences, some points at a time, which a backward pass computes anew, (B, M) in float64."""
+
+    def part(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+        distance = ((z.unsqueeze(1) - mean) / scale).square().sum(2)
+        return -0.5 * (distance + mean.shape[1] * LOG_2PI) - scale.log().sum(1)
+
+    with torch.autocast(z.device.type, enabled=False):
+        z, mean, scale = z.double(), mean.double(), scale.double()
+        rows = torch.split(z, max(1, ELEMENTS // mean.numel()))
+        return torch.cat([checkpoint(part, some, mean, scale, use_reentrant=False) for some in rows])
 
 
 class ExactProduct(torch.autograd.Function):
@@ -128,6 +147,15 @@ class GaussianColumns(NamedTuple):
         """The left-hand side [z², z, 1] of points (B, D), (B, 2D + 1): its product with `right` is `log_prob`."""
         z = z.to(self.shift.dtype) - self.shift
         return torch.cat([z.square(), z, z.new_ones(len(z), 1)], 1)
+
+    def tight(self, z: Tensor) -> bool:
+        """Whether products of points (B, D) are off by 1e-4 nats or more; a compiler cannot ask, nor MPS do better."""
+        if torch.compiler.is_compiling() or z.device.type == "mps" or not z.numel() or not self.right.numel():
+            return False
+        with torch.no_grad():
+            precision = self.right[: len(self.shift)].amin(1)  # times -1/2
+            reach = (z.to(self.shift.dtype) - self.shift).square().amax(0)
+            return not float(reach @ precision) > -LOOSE
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density of points (B, D) under every Gaussian, (B, M) nats, in float64."""
@@ -201,14 +229,15 @@ class DiagonalLoss(torch.autograd.Function):
         """(B, K) scores give (B,) losses. Blocks of rows stay in the processor's cache from pass to pass."""
         shares, losses = scores.new_empty(scores.shape), []
         parts = blocks(scores)
-        for out, rows in zip(shares.tensor_split(parts), scores.tensor_split(parts), strict=True):
+        split = (whole.tensor_split(parts) for whole in (shares, scores, scores.diagonal()))
+        for out, rows, own in zip(*split, strict=True):
             best = rows.amax(1, keepdim=True)
             torch.sub(rows, best, out=out).mul_(LOG2E)
             total = torch.threshold_(out, -NOTHING * LOG2E, -torch.inf).exp2_().sum(1, keepdim=True)
             out.div_(total)
-            losses.append((best + total.log()).squeeze(1))
+            losses.append(best.squeeze(1) - own + total.squeeze(1).log())  # large scores cancel first
         ctx.save_for_backward(shares)
-        return torch.cat(losses) - scores.diagonal()
+        return torch.cat(losses)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

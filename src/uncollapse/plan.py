@@ -32,6 +32,9 @@ class Settings:
         compile: compile the forward pass and its gradient with `torch.compile`, on a GPU into CUDA graphs. It
             takes half a minute at first; where it fails, training goes on without it and `Fit.remarks` says so.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        devices: R, processes that share the rows of every batch, one a device; None is one, or under `torchrun` all
+            that it started. The numbers are those of one process, to rounding, so they are no part of what a run is.
+        strategy: how several processes hold the weights: "ddp", every one all of them.
         validate_every: batches between validations; None is once an epoch.
         halve_after: validations without improvement after which the learning rate is halved; None never.
         halvings: stop when the learning rate would be halved once more than this; None sets no limit.
@@ -57,6 +60,8 @@ class Settings:
     precision: Literal["32", "bf16", "auto"] = "32"
     compile: bool = False
     device: str = "auto"
+    devices: int | None = None
+    strategy: Literal["ddp"] = "ddp"
     validate_every: int | None = None
     halve_after: int | None = None
     halvings: int | None = None
@@ -80,6 +85,7 @@ class Settings:
             "optimiser": ("adam", "adamw", "sgd", "plain-sgd"),
             "precision": ("32", "bf16", "auto"),
             "keep": ("best", "last"),
+            "strategy": ("ddp",),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -102,6 +108,8 @@ class Settings:
         values = asdict(self)
         if not self.compile:
             del values["compile"]
+        for where in ("devices", "strategy"):  # not what is computed
+            del values[where]
         return values
 
     @classmethod
@@ -120,7 +128,7 @@ class Settings:
 
 WHOLE = (
     "batches", "batch_size", "samples", "validate_every", "halve_after", "halvings", "stop_after", "log_every",
-    "checkpoint_every", "bucket",
+    "checkpoint_every", "bucket", "devices",
 )  # fmt: skip
 POSITIVE = ("epochs", "lr", "clip")
 

@@ -3,10 +3,8 @@
 import json
 import mmap
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uncollapse.drafts import drafted_folder, recovered
 from uncollapse.errors import BadInput, ShapeError, WorkFailed
 
 __all__ = ["NAMES", "Draft", "Mapped", "drafted"]
@@ -93,29 +92,18 @@ def drafted(folder: Path) -> Iterator[Draft]:
         BadInput: when something else lies there.
         WorkFailed: when the disk is full, read-only or otherwise unwilling.
     """
-    if folder.exists() and not (folder / HEADER).is_file():
+    if recovered(folder).exists() and not (folder / HEADER).is_file():
         raise BadInput(f"{folder} should be a new folder or one of codes, but something else lies there; name another")
-    with writing(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    draft = Draft(place, folder)
-    try:
-        yield draft
+    with ExitStack() as stack:
         with writing(folder):
-            place.chmod(0o777 & ~umask())
-            if folder.exists():
-                shutil.rmtree(folder)
-            place.replace(folder)
-    finally:
-        draft.close()
-        shutil.rmtree(place, ignore_errors=True)
-
-
-def umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+            place = stack.enter_context(drafted_folder(folder))
+        draft = Draft(place, folder)
+        try:
+            yield draft
+        finally:
+            draft.close()
+        with writing(folder):  # errors of the block are the caller's own
+            stack.close()
 
 
 class Mapped:
@@ -132,7 +120,7 @@ class Mapped:
     """
 
     def __init__(self, folder: Path) -> None:
-        arrays = {name: mapped(folder, name, *about) for name, about in header_of(folder).items()}
+        arrays = {name: mapped(folder, name, *about) for name, about in header_of(recovered(folder)).items()}
         self.maps: list[Any] = [getattr(array, "_mmap", None) for array in arrays.values()]
         self.tables = {name: torch.from_numpy(array.view(np.ndarray)) for name, array in arrays.items()}
 

@@ -88,7 +88,9 @@ def a_finished_study_is_shown_without_torch(folder):
     assert page.stat().st_mtime_ns > date
     assert page.read_text() == text
     result.write_text(whole[:100])
-    assert "is damaged" in program(*again, cwd=folder, check=1).stderr
+    assert "is damaged" in program("study", "table", "runs/s", cwd=folder).stderr
+    assert "an earlier result was damaged" in " ".join(program(*again, cwd=folder).stdout.split()) or result.exists()
+    assert result.with_name("result.json.damaged").read_text() == whole[:100]
 
 
 @pytest.mark.parametrize(

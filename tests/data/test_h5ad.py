@@ -1,6 +1,8 @@
 """Annotated count tables, in the layout that anndata writes."""
 
 import sys
+import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -9,7 +11,9 @@ import torch
 from scipy import sparse
 
 from uncollapse.data import load
+from uncollapse.data.h5ad import apart
 from uncollapse.errors import BadInput, Unsupported
+from uncollapse.hdf5 import read_cells
 
 N, GENES = 40, 6
 
@@ -47,9 +51,10 @@ def write(path, x, how="dense", names=True, categories=True):
 
 @pytest.mark.parametrize("how", ["dense", "csr", "csc"])
 def test_counts(tmp_path, how, monkeypatch):
-    monkeypatch.setattr("uncollapse.data.h5ad.ROWS", 7)  # several stretches
     x = counts()
     write(tmp_path / "cells.h5ad", x, how)
+    monkeypatch.setattr("uncollapse.hdf5.ROWS", 7)  # several stretches
+    assert np.array_equal(read_cells(tmp_path / "cells.h5ad", None, None)[0], x)
     data = load(tmp_path / "cells.h5ad", label="kind")
     assert data.name == "cells"
     assert data.likelihood == "negative-binomial"
@@ -127,7 +132,7 @@ def broken(path, name, value):
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("shape", (2**40, 2**40), "at most"),
+        ("shape", (2**40, 2**40), "more than the"),
         ("shape", (N + 1, GENES), "row ends do not fit"),
         ("shape", (N, GENES - 1), "outside its"),
         ("shape", (N,), "cells by genes"),
@@ -168,4 +173,27 @@ def test_without_h5py(tmp_path, monkeypatch):
     (tmp_path / "x.h5ad").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(Unsupported, match=r"pip install 'uncollapse\[h5ad\]'"):
+        load(tmp_path / "x.h5ad")
+
+
+ENDLESS = Path(__file__).parents[2] / "fuzz" / "apart" / "endless.h5ad"
+
+
+def test_a_file_that_sends_the_library_into_an_endless_loop():
+    """Found by fuzzing: libhdf5 never comes back from reading two words of it, and holds the lock of Python."""
+    started = time.monotonic()
+    with pytest.raises(
+        BadInput, match=r"could not read it within 2 seconds of the processor .*write it anew with anndata"
+    ):
+        apart(ENDLESS, None, "kind", seconds=1)
+    assert time.monotonic() - started < 120
+
+
+def test_a_reader_that_dies(tmp_path, monkeypatch):
+    write(tmp_path / "x.h5ad", counts())
+    monkeypatch.setattr("uncollapse.data.h5ad.found_there", lambda: {"PYTHONPATH": str(tmp_path)})
+    (tmp_path / "uncollapse").mkdir()
+    (tmp_path / "uncollapse" / "__init__.py").touch()
+    (tmp_path / "uncollapse" / "hdf5.py").write_text("import os; os.abort()")
+    with pytest.raises(BadInput, match="the reader ended with -6"):
         load(tmp_path / "x.h5ad")

@@ -119,6 +119,7 @@ def test_old_drafts_are_swept(source, cache):
     old, young = cache / "prepared" / ".a.part", cache / "prepared" / ".b.part"
     for folder in (old, young):
         folder.mkdir(parents=True)
+        (folder / "x.npy").write_bytes(b"begun")
     os.utime(old, (time.time() - 2 * 86_400,) * 2)
     prepared("set", [source], {}, Maker())
     assert young.is_dir()

@@ -42,7 +42,7 @@ def written(request, tmp_path):
 
 def test_arrays_are_as_written(written):
     path, arrays = written
-    found = read_mat(path, [*arrays, "names", "absent"])
+    found = read_mat(path, [*arrays, "absent"], ["names"])
     assert set(found) == {*arrays, "names"}
     for name, array in arrays.items():
         assert np.array_equal(found[name], array), name
@@ -77,7 +77,7 @@ def test_every_truncation_is_refused(written):
     for end in range(0, len(whole) - 8, 17):
         path.write_bytes(whole[:end])
         try:
-            found = read_mat(path, [*arrays, "names"])
+            found = read_mat(path, [*arrays], ["names"])
         except BadInput:
             continue
         assert set(found) < {*arrays, "names"}  # cut between two elements
@@ -93,7 +93,7 @@ def test_flipped_bytes_never_escape(written):
             damaged[place] = rng.integers(256)
         path.write_bytes(damaged)
         try:
-            read_mat(path, [*arrays, "names", "thing"])
+            read_mat(path, [*arrays, "thing"], ["names"])
         except BadInput:
             continue
 
@@ -105,11 +105,11 @@ def test_flipped_bytes_never_escape(written):
         (b"\x89HDF\r\n\x1a\n" + b"\0" * 200, "save it with -v7"),
         (b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM", "save it with -v7"),
         (header(0x0200), "version 5"),
-        (header() + element(14, matrix((2**30, 2**30), element(9, b"\0" * 8))), "more than is accepted"),
+        (header() + element(14, matrix((2**30, 2**30), element(9, b"\0" * 8))), "more than the"),
         (header() + element(14, matrix((2, -3), element(9, b"\0" * 8))), "damaged"),
         (header() + element(14, matrix((2, 2), element(9, b"\0" * 8))), "holds 1"),
         (header() + element(14, matrix((1, 1), element(9, b"\0" * 16))), "damaged"),
-        (header() + element(14, matrix((2**20, 1), b"", kind=1)), "short list"),
+        (header() + element(14, matrix((2**20, 1), b"", kind=1)), "array of numbers"),
         (header() + element(15, zlib.compress(b"\0" * 4096)), "where an array should be"),
         (header() + element(15, b"no zlib at all"), "damaged"),
     ],
@@ -119,6 +119,16 @@ def test_absurd_files(tmp_path, content, words):
     path.write_bytes(content)
     with pytest.raises(BadInput, match=words):
         read_mat(path, ["x"])
+
+
+def test_a_list_of_texts_is_short(tmp_path):
+    path = tmp_path / "x.mat"
+    path.write_bytes(header() + element(14, matrix((2**20, 1), b"", kind=1)))
+    with pytest.raises(BadInput, match="short list"):
+        read_mat(path, [], ["x"])
+    path.write_bytes(header() + element(14, matrix((1, 1), element(9, b"\0" * 8))))
+    with pytest.raises(BadInput, match="should be a list of texts"):
+        read_mat(path, [], ["x"])
 
 
 def test_a_bomb_is_not_unpacked(tmp_path):

@@ -1,16 +1,12 @@
 """Tables: .csv, .tsv and .parquet."""
 
-import sys
-
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
-from pyarrow import parquet
 
 from uncollapse.data import load
 from uncollapse.data.tables import coded
-from uncollapse.errors import BadInput, Unsupported
+from uncollapse.errors import BadInput
 
 
 def lines(n=20, sign=","):
@@ -89,69 +85,3 @@ def test_labels():
     assert coded(["10", "9.5"])[1] == ("9.5", "10")
     with pytest.raises(BadInput, match="name classes"):
         coded([str(k) for k in range(10_001)])
-
-
-def table(n=5000):
-    rng = np.random.default_rng(0)
-    return {
-        "a": rng.normal(size=n).astype(np.float32),
-        "b": rng.integers(0, 9, n),
-        "flag": rng.random(n) < 0.5,
-        "kind": ["xyz"[k % 3] for k in range(n)],
-    }
-
-
-def test_parquet(tmp_path):
-    columns = table()
-    parquet.write_table(pa.table(columns), tmp_path / "x.parquet")
-    data = load(tmp_path / "x.parquet", label="kind")
-    assert data.shape == (3,)
-    assert data.classes == ("x", "y", "z")
-    expected = np.stack([columns["a"], columns["b"], columns["flag"]], 1).astype(np.float32)
-    found = everything(data)
-    assert np.array_equal(found[np.lexsort(found.T)], expected[np.lexsort(expected.T)])
-    labels = torch.cat([part.y for part in data.parts.values()]).bincount().tolist()
-    assert labels == [1667, 1667, 1666]
-    assert load(tmp_path / "x.parquet", drop=["a", "kind"], likelihood="negative-binomial").vocabulary == ("b", "flag")
-
-
-def test_wrong_parquet(tmp_path):
-    path = tmp_path / "x.parquet"
-    parquet.write_table(pa.table(table(50)), path)
-    with pytest.raises(BadInput, match=r"column 'kind' of .* holds string"):
-        load(path)
-    with pytest.raises(BadInput, match="no column 'q'"):
-        load(path, label="q")
-    whole, rng = path.read_bytes(), np.random.default_rng(0)
-    for content in (b"", b"PAR1", whole[:-10], whole[: len(whole) // 2]):
-        path.write_bytes(content)
-        with pytest.raises(BadInput, match=r"not a readable parquet"):
-            load(path, label="kind")
-    for _ in range(60):
-        damaged = bytearray(whole)
-        damaged[int(rng.integers(len(whole)))] ^= int(rng.integers(1, 256))
-        path.write_bytes(damaged)
-        try:
-            load(path, label="kind")
-        except BadInput:
-            continue
-    parquet.write_table(pa.table({"a": pa.array([1.0, None] * 10)}), path)
-    with pytest.raises(BadInput, match="finite"):
-        load(path)
-
-
-def test_a_parquet_bomb(tmp_path):
-    """A few kilobytes that announce more numbers than are accepted."""
-    path = tmp_path / "x.parquet"
-    parquet.write_table(pa.table({"a": np.zeros(2**16, np.int8)}), path)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("uncollapse.data.tables.MAX_BYTES", 2**16)
-        with pytest.raises(BadInput, match=r"announces 65536 x 1"):
-            load(path)
-
-
-def test_without_pyarrow(tmp_path, monkeypatch):
-    (tmp_path / "x.parquet").write_bytes(b"")
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(Unsupported, match=r"pip install 'uncollapse\[data\]'"):
-        load(tmp_path / "x.parquet")

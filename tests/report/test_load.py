@@ -61,18 +61,20 @@ def test_a_damaged_file_of_the_study_is_a_remark(folder, content):
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ('{"format": 1, "arm": "pl', "half written"),
-        ("", "half written"),
-        (b"\xff\xfe\x00", "half written"),
+        ('{"format": 1, "arm": "pl', "is damaged ("),
+        ("", "is damaged ("),
+        (b"\xff\xfe\x00", "is damaged ("),
         ("[1, 2]", "JSON object"),
-        ('{"format": 2}', "format 1"),
+        ('{"format": 2, "versions": {"uncollapse": "7.0"}}', "was written by uncollapse 7.0"),
+        ('{"format": "1"}', "a number from 1 to 1"),
+        ('{"format": 1, "seconds": 3, "sha256": "0"}', "was changed after it was written"),
         ('{"format": 1, "hash": "x", "arm": 3}', "'arm' to be str"),
         ('{"format": 1, "hash": "x", "arm": "a", "seed": 0, "metrics": {"nll": 3}, "verdict": {}}', "'nll'"),
         (
             '{"format": 1, "hash": "x", "arm": "a", "seed": 0, "metrics": {}, "verdict": {}, "reference": [1]}',
             "'reference'",
         ),
-        ("[" * 100_000, "half written"),
+        ("[" * 100_000, "is damaged ("),
     ],
 )
 def test_a_bad_file_is_left_out_with_a_remark_that_names_it(folder, content, why):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from uncollapse.errors import BadInput
 from uncollapse.study import Run, Study
-from uncollapse.study.config import Loader, dump_study, load_run, override, parse
+from uncollapse.study.config import dump_study, load_run, override, parse
+from uncollapse.study.loading import Loader
 
 TEXT = """
 name: small

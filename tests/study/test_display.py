@@ -2,7 +2,9 @@
 
 import io
 import json
+from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 from uncollapse.study.display import live
@@ -52,3 +54,19 @@ def test_what_was_done_before_is_counted_in_one_line(tmp_path, tiny):
     assert text.count("done before: 1 run\n") == 1
     assert "done: plain, seed 0" not in text
     assert text.count(f"done: {jobs[1].label}") == 1
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_names_of_strangers(tmp_path, tiny, terminal):
+    """Brackets are no markup, and nothing commands the terminal."""
+    jobs = jobs_in(tmp_path, tiny)
+    evil = "[/red][link=http://x]a\x1b]0;pwned\x07\u202e"
+    for job in jobs:
+        job.run, job.note = replace(job.run, arm=evil), evil
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=200)
+    with live(console) as show:
+        show(jobs)
+    text = console.file.getvalue()
+    assert "[/red]" in text
+    assert "]0;pwned\x07" not in text
+    assert "\u202e" not in text

@@ -4,13 +4,14 @@ import json
 import os
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from uncollapse.errors import BadInput, WorkFailed
 from uncollapse.store import write_json
 from uncollapse.study import build as building
-from uncollapse.study.engine import local_engine
+from uncollapse.study.engines import local_engine
 from uncollapse.study.runner import plan, run_study
 from uncollapse.study.work import execute, finished
 
@@ -18,18 +19,15 @@ from uncollapse.study.work import execute, finished
 class Here:
     """An engine that does the work at once, in this process."""
 
-    workers = 1
+    name = "here"
 
     def __init__(self):
         self.done = []
 
-    def submit(self, work, *arguments):
+    def submit(self, work, task):
         future = Future()
-        self.done.append(arguments[1].name)
-        try:
-            future.set_result(work(*arguments))
-        except WorkFailed as error:
-            future.set_exception(error)
+        self.done.append(task.name)
+        future.set_result(work(task))
         return future
 
     def died(self, error):
@@ -39,15 +37,15 @@ class Here:
 class Pretending(Here):
     """Leaves a result file without any work."""
 
-    def submit(self, work, run, folder, data_dir):
-        write_json(folder / "result.json", {"format": 1})
+    def submit(self, work, task):
+        write_json(Path(task.place) / task.name / "result.json", {"format": 1})
         future = Future()
-        future.set_result(folder.name)
+        future.set_result({"state": "done", "note": ""})
         return future
 
 
 def without_times(result):
-    return {key: value for key, value in result.items() if key != "seconds"}
+    return {key: value for key, value in result.items() if key not in {"seconds", "sha256"}}
 
 
 def test_a_study_runs_once_and_is_then_skipped(tiny, tmp_path):
@@ -92,21 +90,25 @@ def test_a_finished_study_is_not_built_again_but_a_new_arm_is(tiny, tmp_path, mo
         plan(replace(tiny, arms=[*tiny.arms, replace(tiny.arms[1], name="x", remedies=["Btea"])]), tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{half", "", "[]", '{"format": 99}'])
-def test_a_damaged_result_of_a_finished_study_is_found(tiny, tmp_path, text):
+@pytest.mark.parametrize("text", ["{half", "", "[]", '{"format": "1"}', '{"format": 1, "sha256": "0"}'])
+def test_a_damaged_result_of_a_finished_study_is_found_and_done_again(tiny, tmp_path, text):
     jobs = run_study(tiny, tmp_path, Pretending())
     assert [job.state for job in plan(tiny, tmp_path)] == ["done"] * 4
     (jobs[2].folder / "result.json").write_text(text)
-    with pytest.raises(WorkFailed, match=jobs[2].folder.name):
-        plan(tiny, tmp_path)
-    (jobs[2].folder / "result.json").unlink()
-    assert [job.state for job in plan(tiny, tmp_path)] == ["done", "done", "waiting", "done"]
+    found = plan(tiny, tmp_path)
+    assert [job.state for job in found] == ["done", "done", "damaged", "done"]
+    assert jobs[2].folder.name in found[2].note
+    again = run_study(tiny, tmp_path, Here())
+    assert [job.tries for job in again] == [0, 0, 1, 0]
+    assert [job.state for job in plan(tiny, tmp_path)] == ["done"] * 4
+    assert (jobs[2].folder / "result.json.damaged").read_text() == text
+    assert "an earlier result was damaged" in finished(jobs[2].folder)["remarks"][0]
 
 
 def test_an_engine_without_work_starts_no_process():
     with local_engine(2) as engine:
         pass
-    assert "pool" not in vars(engine)
+    assert engine.pools == []
 
 
 def test_the_same_run_gives_the_same_result(tiny, tmp_path):
@@ -143,12 +145,15 @@ def test_a_failed_run_does_not_stop_the_others(tiny, tmp_path):
     assert plan(tiny, tmp_path)[0].state == "done"
 
 
-def test_a_damaged_result_is_said_and_not_overwritten(tiny, tmp_path):
-    run = tiny.runs()[0]
-    (tmp_path / "result.json").write_text('{"format": 99}')
-    with pytest.raises(WorkFailed, match="not a result of this version"):
-        execute(run, tmp_path)
-    assert (tmp_path / "result.json").read_text() == '{"format": 99}'
+def test_a_result_of_a_newer_version_is_said_and_not_overwritten(tiny, tmp_path):
+    newer = '{"format": 99, "versions": {"uncollapse": "7.0"}}'
+    jobs = run_study(tiny, tmp_path, Pretending())
+    (jobs[1].folder / "result.json").write_text(newer)
+    assert [job.state for job in plan(tiny, tmp_path)] == ["done", "failed", "done", "done"]
+    again = run_study(tiny, tmp_path, Here())
+    assert [job.state for job in again] == ["done", "failed", "done", "done"]
+    assert "has format 99 and was written by uncollapse 7.0" in again[1].note
+    assert (jobs[1].folder / "result.json").read_text() == newer
     (tmp_path / "result.json").write_text("{half")
     with pytest.raises(WorkFailed, match="damaged"):
         finished(tmp_path)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from uncollapse.cli.shared import HELP, AsJson, DataDir, console, stoppable
+from uncollapse.errors import spelled
 
 __all__ = ["data_app"]
 
@@ -87,12 +88,11 @@ def data_check(
     if as_json:
         typer.echo(json.dumps({**asdict(report), "verdict": report.verdict}, default=str))
     else:
-        typer.echo(report.name)
-        for key, value in report.found.items():
-            typer.echo(f"  {key + ':':<15}{value}")
-        for file in report.files:
-            typer.echo(f"  {file.path}: {file.size:,} bytes, SHA-256 {file.sha256[:16]}..., {file.origin}")
-        typer.echo(report.verdict)
+        lines = [report.name, *(f"  {key + ':':<15}{value}" for key, value in report.found.items())]
+        for one in report.files:
+            lines += [f"  {one.path}: {one.size:,} bytes, SHA-256 {one.sha256[:16]}..., {one.origin}"]
+        for line in (*lines, report.verdict):
+            typer.echo(spelled(line))
     if report.problem:
         raise typer.Exit(1)
 

@@ -144,25 +144,36 @@ def load_weights(model: Any, path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if path.suffix != ".safetensors":
+    if path.suffix == ".safetensors" and not path.is_file():
+        raise BadInput(f"expected a file of weights, but there is no {path}; check the path")
+    if path.suffix != ".safetensors" or starts_like_a_pickle(path):
         raise BadInput(
             f"expected weights as .safetensors, got {path.name}, which may run code when it is opened; convert it with "
             "safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors')"
         )
-    if not path.is_file():
-        raise BadInput(f"expected a file of weights, but there is no {path}; check the path")
     if not hasattr(model, "load_state_dict"):
         raise BadInput(f"expected a torch module to put the weights into, got a {type(model).__name__}")
     try:
         tensors = load_file(path)
         missing, unexpected = model.load_state_dict(tensors, strict=False)
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise BadInput(f"{path} does not fit: {error}") from error
+    odd = [name for name, one in tensors.items() if one.is_floating_point() and one.float().isnan().any()]
+    if odd:  # infinite numbers may be meant, in masks
+        raise BadInput(f"{path} holds NaN ({', '.join(odd[:3])}); take weights from before training went wrong")
     if missing or unexpected:
         raise BadInput(
             f"{path} and the model differ: {len(missing)} tensors are missing ({', '.join(missing[:3])}) and "
             f"{len(unexpected)} are unknown ({', '.join(unexpected[:3])}); make the model with the same settings"
         )
+
+
+def starts_like_a_pickle(path: Path) -> bool:
+    """Whether a file is a pickle, or torch's zip of one, whatever its name; weights begin with a length that fits."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    packed = head[:2] in {b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"}
+    return packed and int.from_bytes(head, "little") > path.stat().st_size
 
 
 def examples(what: str, data_dir: Path | None, seed: int, limit: int | None) -> tuple[Any, Any]:

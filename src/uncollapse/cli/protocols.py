@@ -158,7 +158,7 @@ def compute_and_report(protocol: "Protocol", scale: str, out: Path | None) -> No
 
     folder = out or Path("runs") / f"{protocol.name}-{scale}"
     screen = console()
-    found = compute(protocol, scale, lambda words: screen.print(f"[dim]{words}[/dim]"))
+    found = compute(protocol, scale, lambda words: screen.print(words, style="dim"))
     mark(folder, protocol, scale, found)
     view = view_of(folder, {}, [])
     assert view is not None

@@ -55,5 +55,5 @@ def console() -> Any:
     """Where people read; a file is as wide as the table."""
     from rich.console import Console
 
-    screen = Console()
-    return screen if screen.is_terminal else Console(width=max(screen.width, 120))
+    screen = Console(markup=False, emoji=False)  # names of strangers may hold brackets
+    return screen if screen.is_terminal else Console(width=max(screen.width, 120), markup=False, emoji=False)

@@ -1,5 +1,8 @@
 """Data sets from the user's own .npy and .npz files; nothing in them is ever unpickled."""
 
+import io
+import lzma
+import math
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -9,12 +12,15 @@ from typing import IO, Any
 import numpy as np
 
 from uncollapse.data.dataset import DataSet
-from uncollapse.data.idx import DEFLATE, MAX_BYTES, read_at_most
+from uncollapse.data.idx import DEFLATE, read_at_most
 from uncollapse.data.tensors import FRACTIONS, from_tensors
-from uncollapse.errors import BadInput
+from uncollapse.errors import BadInput, said
+from uncollapse.limits import advice, regular, room
 
 __all__ = ["read_arrays", "read_file"]
 
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
+LONGEST = 2**14  # bytes of a header; one of plain numbers takes 128
 CHUNK = 2**12  # what a member may take beyond its compressed bytes
 KEYS = "x with y if there are labels, or x_train, x_valid and x_test with y_train, y_valid and y_test"
 
@@ -73,31 +79,36 @@ def grey(x: np.ndarray) -> np.ndarray:
     return x[:, None] if x.ndim == 3 else x
 
 
-def read_arrays(path: str | Path, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
+def read_arrays(path: str | Path, max_bytes: int | None = None) -> dict[str, np.ndarray]:
     """The arrays of a .npy file (under the name x) or of a .npz file.
 
     Raises:
         BadInput: when the file is missing, damaged, too large or holds anything but plain numbers.
     """
-    path = Path(path)
+    path = regular(path)
     try:
+        size = path.stat().st_size
         if path.suffix == ".npy":
             with path.open("rb") as file:
-                return {"x": read_array(file, f"{path}", path.stat().st_size, max_bytes)}
+                return {"x": read_array(file, f"{path}", size, room(size, max_bytes))}
         with zipfile.ZipFile(path) as archive:
-            return dict(read_members(archive, path, max_bytes))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise BadInput(f"{path} is not a readable .npz file: {error}") from error
+            return dict(read_members(archive, path, room(size, max_bytes)))
+    except BadInput:
+        raise
+    except DAMAGED as error:
+        raise BadInput(f"{path} is not a readable .npz file: {said(error)}") from error
     except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror or error}") from error
+        raise BadInput(f"cannot read {path}: {said(error)}") from error
 
 
 def read_members(archive: zipfile.ZipFile, path: Path, max_bytes: int) -> list[tuple[str, np.ndarray]]:
     """Every array of an archive, by name."""
     members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
     total = sum(info.file_size for info in members)
-    if total > max_bytes or any(info.file_size > DEFLATE * info.compress_size + CHUNK for info in members):
-        raise BadInput(f"{path} announces {total} bytes of arrays, more than it can hold or than {max_bytes}")
+    if total > max_bytes:
+        raise BadInput(f"{path} announces {total} bytes of arrays, {advice(max_bytes)}")
+    if any(info.file_size > DEFLATE * info.compress_size + CHUNK for info in members):
+        raise BadInput(f"{path} announces {total} bytes of arrays, more than it can hold; fetch it again")
     out = []
     for info in members:
         with archive.open(info) as file:
@@ -108,20 +119,34 @@ def read_members(archive: zipfile.ZipFile, path: Path, max_bytes: int) -> list[t
 
 def read_array(file: IO[bytes], what: str, size: int, max_bytes: int) -> np.ndarray:
     """One array in NumPy's format, of a file or member of `size` bytes."""
-    try:
-        version = np.lib.format.read_magic(file)
-        if version not in {(1, 0), (2, 0)}:
-            raise ValueError(f"version {version} is for structured arrays")
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read_header(file)
-    except ValueError as error:
-        raise BadInput(f"{what} is not an array in NumPy's format: {error}") from error
-    if dtype.kind not in "buif":
+    shape, fortran, dtype = read_header(file, what)
+    if dtype.kind not in "buif" or dtype.fields or dtype.subdtype:
         raise BadInput(f"{what} should hold plain numbers, got {dtype}; objects are never unpickled")
-    body = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if body > max_bytes or body > size:
+    body = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or max(shape, default=0) > max_bytes or body > size:
         raise BadInput(f"{what} announces {shape} numbers of {dtype}, {body} bytes, but has only {size}")
+    if body > max_bytes:
+        raise BadInput(f"{what} announces {shape} numbers of {dtype}, {body} bytes, {advice(max_bytes)}")
     data = read_at_most(file, body)
     if len(data) != body:
         raise BadInput(f"{what} ends after {len(data)} of {body} bytes; it was cut short")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def read_header(file: IO[bytes], what: str) -> tuple[tuple[int, ...], bool, "np.dtype[Any]"]:
+    """Shape, memory order and type; the header is taken whole before NumPy sees it, which believes its length."""
+    start = bytes(read_at_most(file, 8))
+    width = {b"\x01\x00": 2, b"\x02\x00": 4}.get(start[6:])
+    if not start.startswith(np.lib.format.MAGIC_PREFIX) or width is None:
+        raise BadInput(f"{what} is not an array of plain numbers in NumPy's format: it starts with {start!r}")
+    length = bytes(read_at_most(file, width))
+    count = int.from_bytes(length, "little")
+    words = bytes(read_at_most(file, min(count, LONGEST)))
+    if len(length) < width or len(words) < count:
+        raise BadInput(f"{what} should have a header of at most {LONGEST} bytes, but announces {count}")
+    read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
+    try:
+        shape, fortran, dtype = read(io.BytesIO(length + words))
+    except Exception as error:  # what is no header of NumPy's may fail in any way as it is parsed
+        raise BadInput(f"{what} is not an array in NumPy's format: {type(error).__name__}: {said(error)}") from error
+    return tuple(int(side) for side in shape), bool(fortran), dtype

@@ -14,7 +14,7 @@ from uncollapse.data.download import sha256_of
 from uncollapse.data.idx import read_idx
 from uncollapse.data.published import HASHES
 from uncollapse.data.source import Source
-from uncollapse.errors import BadInput, ShapeError
+from uncollapse.errors import BadInput, ShapeError, said
 
 __all__ = ["CheckedFile", "Report", "check"]
 
@@ -141,7 +141,7 @@ def checked(path: Path, source: Source | None = None) -> CheckedFile:
     try:
         size, digest = path.stat().st_size, sha256_of(path)
     except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror or error}") from error
+        raise BadInput(f"cannot read {path}: {said(error)}") from error
     remotes = [one for each in SOURCES.values() if source is None or alike(each, source) for one in each.remote]
     if digest in {*HASHES.values(), *(one.sha256 for one in remotes)}:
         return CheckedFile(path, size, digest, PUBLISHED)

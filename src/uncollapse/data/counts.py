@@ -1,5 +1,6 @@
 """Counts: documents as bags of words, from lines of `label index:count index:count ...`."""
 
+import lzma
 import re
 import zipfile
 import zlib
@@ -13,14 +14,15 @@ from typing import IO, cast
 import numpy as np
 
 from uncollapse.data.dataset import DataSet
-from uncollapse.data.idx import DEFLATE, MAX_BYTES
+from uncollapse.data.idx import DEFLATE
 from uncollapse.data.lines import lines_of, read_lines, text_of
 from uncollapse.data.places import find_file, find_folder
 from uncollapse.data.published import published
 from uncollapse.data.source import Source
 from uncollapse.data.splits import held_out
 from uncollapse.data.tensors import FRACTIONS, from_tensors
-from uncollapse.errors import BadInput
+from uncollapse.errors import BadInput, said
+from uncollapse.limits import advice, regular, room
 
 __all__ = ["SOURCES", "Bags", "newsgroups20", "parse_counts", "read_feat"]
 
@@ -60,8 +62,9 @@ def parse_counts(lines: Iterable[bytes], what: str, width: int | None = None) ->
         array([[3, 0, 0, 1]], dtype=int16)
     """
     labels, ends, pairs = [], [], [np.zeros((0, 2), np.int64)]
-    total = 0
+    total = read = 0
     for number, line in enumerate(lines, 1):
+        read += len(line)
         if not line.strip():
             continue
         label, found = parse_line(line, f"line {number} of {what}", width)
@@ -74,8 +77,8 @@ def parse_counts(lines: Iterable[bytes], what: str, width: int | None = None) ->
     kind = np.int16 if most < 2**15 else np.int32
     if not labels or not size:
         raise BadInput(f"{what} holds no counts; expected lines of `label index:count index:count ...`")
-    if len(labels) * size * np.dtype(kind).itemsize > MAX_BYTES:
-        raise BadInput(f"{what} announces {len(labels)} documents of {size} words, more than {MAX_BYTES} bytes")
+    if len(labels) * size * np.dtype(kind).itemsize > (allowed := room(read)):
+        raise BadInput(f"{what} announces {len(labels)} documents of {size} words, {advice(allowed)}")
     counts = np.zeros((len(labels), size), kind)
     counts[np.repeat(np.arange(len(labels)), np.diff(ends, prepend=0)), flat[:, 0] - 1] = flat[:, 1]
     return Bags(counts, np.array(labels, np.int64))
@@ -98,7 +101,7 @@ def parse_line(line: bytes, where: str, width: int | None) -> tuple[int, np.ndar
 
 def parse_words(lines: Iterable[bytes], what: str) -> tuple[str, ...]:
     """Words of a vocabulary: the first field of every line."""
-    words = tuple(text_of(line, what).split()[0] for line in lines if line.strip())
+    words = tuple(fields[0] for line in lines if (fields := text_of(line, what).split()))
     if not words or len(set(words)) != len(words):
         raise BadInput(f"{what} should hold one word a line, each once, got {len(words)}, {len(set(words))} different")
     return words
@@ -168,7 +171,7 @@ def check_likelihood(likelihood: str) -> None:
 def members(path: Path) -> Iterator[dict[str, IO[bytes]]]:
     """The three files of the archive, open."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(regular(path)) as archive:
             files: dict[str, IO[bytes]] = {}
             for info in archive.infolist():
                 name = info.filename.rpartition("/")[2]
@@ -178,10 +181,12 @@ def members(path: Path) -> Iterator[dict[str, IO[bytes]]]:
             if absent:
                 raise BadInput(f"{path} should hold {', '.join(MEMBERS)}, but {', '.join(absent)} is missing")
             yield files
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise BadInput(f"{path} is a damaged archive ({error}); fetch it again") from error
+    except BadInput:
+        raise
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError) as error:
+        raise BadInput(f"{path} is a damaged archive ({said(error)}); fetch it again") from error
     except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror or error}") from error
+        raise BadInput(f"cannot read {path}: {said(error)}") from error
 
 
 def read_feat(

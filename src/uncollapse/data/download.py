@@ -16,7 +16,8 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from uncollapse.data.source import Remote
-from uncollapse.errors import BadInput, WorkFailed
+from uncollapse.drafts import sync
+from uncollapse.errors import BadInput, WorkFailed, said
 
 if sys.platform != "win32":
     import fcntl
@@ -84,7 +85,9 @@ def download(
                 f"{remote.url} is not the file that is known as {target.name}: expected SHA-256 {remote.sha256}, got "
                 f"{found}; nothing was kept, and the server should not be trusted with it"
             )
+        sync(part)
         part.replace(target)
+        sync(target.parent)
     return target
 
 
@@ -205,4 +208,4 @@ def disk(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise WorkFailed(f"the disk of {folder} is full; make room, then run the same command to go on") from error
-        raise WorkFailed(f"cannot write to {folder}: {error.strerror or error}") from error
+        raise WorkFailed(f"cannot write to {folder}: {said(error)}") from error

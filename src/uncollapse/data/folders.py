@@ -11,7 +11,7 @@ import torch
 
 from uncollapse.data.images import ENDINGS
 from uncollapse.data.tensors import split_index
-from uncollapse.errors import BadInput
+from uncollapse.errors import BadInput, said
 
 __all__ = ["Album", "by_number", "by_partition", "pictures_in", "sorted_out"]
 
@@ -49,7 +49,7 @@ def pictures_in(folder: Path) -> list[Path]:
                 if name.lower().endswith(ENDINGS) and not name.startswith("."):
                     found.append(Path(where) / name)  # noqa: PERF401  # a loop reads better than three nested ones
     except OSError as error:
-        raise BadInput(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
+        raise BadInput(f"cannot read {error.filename or folder}: {said(error)}") from error
     if len(found) < 2:
         raise BadInput(f"{folder} should hold pictures ({', '.join(ENDINGS)}), got {len(found)}")
     return sorted(found, key=lambda path: [natural(part) for part in path.relative_to(folder).parts])
@@ -141,9 +141,9 @@ def lines_of(path: Path) -> list[str]:
             raise BadInput(f"{path} is too large for a list of file names")
         return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
-        raise BadInput(f"{path} should be a text file: {error}") from error
+        raise BadInput(f"{path} should be a text file: {said(error)}") from error
     except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror or error}") from error
+        raise BadInput(f"cannot read {path}: {said(error)}") from error
 
 
 def by_number(paths: Iterable[Path], ends: tuple[int, int]) -> Album:

@@ -14,7 +14,7 @@ from uncollapse.data.idx import MAX_BYTES
 from uncollapse.data.images import View, show
 from uncollapse.data.tables import coded
 from uncollapse.data.tensors import FRACTIONS, from_tensors, split_index
-from uncollapse.errors import BadInput, Unsupported
+from uncollapse.errors import BadInput, Unsupported, said
 
 __all__ = ["SAVED", "from_hub", "from_object", "from_saved", "is_object", "values_of"]
 
@@ -49,7 +49,7 @@ def from_hub(name: str, config: str | None = None) -> Any:
     try:
         return datasets.load_dataset(name, config)
     except (OSError, ValueError, RuntimeError) as error:
-        raise BadInput(f"{name!r} could not be had from the Hub: {first_line(error)}") from error
+        raise BadInput(f"{name!r} could not be had from the Hub: {said(error)}") from error
 
 
 def from_saved(path: str | Path) -> Any:
@@ -63,12 +63,7 @@ def from_saved(path: str | Path) -> Any:
     try:
         return datasets.load_from_disk(str(path))
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} is not a readable folder of the library datasets: {first_line(error)}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in a line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise BadInput(f"{path} is not a readable folder of the library datasets: {said(error)}") from error
 
 
 def is_object(data: Any) -> bool:

@@ -9,17 +9,17 @@ from typing import IO, cast
 
 import numpy as np
 
-from uncollapse.errors import BadInput
+from uncollapse.errors import BadInput, said
+from uncollapse.limits import MAX_BYTES, advice, regular, room
 
-__all__ = ["MAX_BYTES", "read_idx"]
+__all__ = ["MAX_BYTES", "read_at_most", "read_idx"]
 
-MAX_BYTES = 4 * 2**30  # a larger array in one file is taken for a mistake or an attack
 DEFLATE = 1032  # deflate cannot expand a byte to more than this many
 CHUNK = 2**20
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def read_idx(path: str | Path, dimensions: int | None = None, max_bytes: int = MAX_BYTES) -> np.ndarray:
+def read_idx(path: str | Path, dimensions: int | None = None, max_bytes: int | None = None) -> np.ndarray:
     """The array in an IDX file.
 
     The header is four bytes (two zeros, a type, the number of dimensions), then the dimensions as big-endian
@@ -28,7 +28,7 @@ def read_idx(path: str | Path, dimensions: int | None = None, max_bytes: int = M
     Arguments:
         path: the file; gzipped if it starts as gzip does, whatever its name.
         dimensions: how many there should be; any number if None.
-        max_bytes: the largest array that is accepted.
+        max_bytes: the largest array that is accepted; by the size of the file if None, see `limits.room`.
 
     Returns:
         The array in native byte order.
@@ -37,18 +37,18 @@ def read_idx(path: str | Path, dimensions: int | None = None, max_bytes: int = M
         BadInput: when the file is missing, is not IDX, is cut short, has something after its end, is damaged
             or claims to be larger than `max_bytes`.
     """
-    path = Path(path)
+    path = regular(path)
     try:
         with path.open("rb") as probe:
             zipped = probe.read(2) == b"\x1f\x8b"
         size = path.stat().st_size
         opener = cast("Callable[[Path], IO[bytes]]", gzip.open if zipped else Path.open)
         with opener(path) if zipped else path.open("rb") as file:
-            return parse(file, path, size * (DEFLATE if zipped else 1), zipped, dimensions, max_bytes)
+            return parse(file, path, size * (DEFLATE if zipped else 1), zipped, dimensions, room(size, max_bytes))
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise BadInput(f"{path} is a damaged gzip file ({error}); fetch it again") from error
+        raise BadInput(f"{path} is a damaged gzip file ({said(error)}); fetch it again") from error
     except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror or error}") from error
+        raise BadInput(f"cannot read {path}: {said(error)}") from error
 
 
 def parse(file: IO[bytes], path: Path, most: int, zipped: bool, dimensions: int | None, max_bytes: int) -> np.ndarray:
@@ -58,7 +58,7 @@ def parse(file: IO[bytes], path: Path, most: int, zipped: bool, dimensions: int 
     body, head = math.prod(shape) * itemsize, 4 + 4 * len(shape)
     claim = f"the header of {path} announces {' x '.join(map(str, shape))} numbers of {itemsize} byte(s)"
     if body > max_bytes:
-        raise BadInput(f"{claim}, more than the {max_bytes} bytes that are accepted; is this the right file?")
+        raise BadInput(f"{claim}, {advice(max_bytes)}")
     if body + head > most or (not zipped and body + head != most):
         raise BadInput(f"{claim}, {body + head} bytes in all, but the file has {'at most ' * zipped}{most}")
     data = read_at_most(file, body + 1)

@@ -1,15 +1,13 @@
 """One picture at a time, from files that are not trusted."""
 
-import struct
 import warnings
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from uncollapse.errors import BadInput
+from uncollapse.errors import BadInput, said
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,6 +17,7 @@ __all__ = ["ENDINGS", "View", "resized", "show"]
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # none that starts another program
 MOST_PIXELS = 64 * 2**20
+LONGEST_SIDE = 2**16
 GREY = {"1", "L", "LA", "I", "I;16", "F"}
 
 
@@ -42,12 +41,12 @@ class View:
     invert: bool = False
 
 
-def show(file: Path | IO[bytes], what: str, view: View) -> np.ndarray:
+def show(file: Path | IO[bytes], what: str, view: View, most: int = MOST_PIXELS) -> np.ndarray:
     """A picture as bytes (C, H, W).
 
     Raises:
-        BadInput: when it is damaged, of an unknown format, or larger than 64 million pixels, which is found before
-            they are unpacked.
+        BadInput: when it is damaged, of an unknown format, or larger than `most` pixels (64 million), which is found
+            before they are unpacked.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -55,15 +54,19 @@ def show(file: Path | IO[bytes], what: str, view: View) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the limit below is stricter than Pillow's warning
             with Image.open(file, formats=FORMATS) as picture:
-                if picture.width * picture.height > MOST_PIXELS:
-                    raise BadInput(f"{what} has {picture.width} x {picture.height} pixels, more than is accepted")
+                if picture.width * picture.height > most or max(picture.size) > LONGEST_SIDE:
+                    raise BadInput(
+                        f"{what} has {picture.width} x {picture.height} pixels, more than the {most} that are accepted"
+                    )
                 return as_array(picture, what, view)
+    except BadInput:
+        raise
     except UnidentifiedImageError as error:
         raise BadInput(f"{what} is not a picture that can be read ({', '.join(FORMATS)})") from error
     except Image.DecompressionBombError as error:
-        raise BadInput(f"{what} has more pixels than are accepted: {error}") from error
-    except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error, IndexError) as error:
-        raise BadInput(f"{what} is damaged or cannot be read: {error}") from error
+        raise BadInput(f"{what} has more pixels than are accepted: {said(error)}") from error
+    except Exception as error:  # each of Pillow's formats fails in its own ways on a damaged file
+        raise BadInput(f"{what} is damaged or cannot be read: {type(error).__name__}: {said(error)}") from error
 
 
 def as_array(picture: "Image", what: str, view: View) -> np.ndarray:

@@ -3,9 +3,7 @@
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-import time
+import stat
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,12 +16,12 @@ import torch
 from uncollapse.data.part import Known, Part
 from uncollapse.data.places import cache_dir
 from uncollapse.data.stored import About, Store
-from uncollapse.errors import BadInput
+from uncollapse.drafts import drafted_folder, make_folder, sweep
+from uncollapse.errors import BadInput, said
 
 __all__ = ["Prepared", "prepared"]
 
 FORMAT = 1  # part of every key: another number makes all older folders unused
-DAY = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,8 @@ def prepared(
         BadInput: when a source is missing, and whatever `make` raises.
 
     Example:
-        >>> folder = Path(tempfile.mkdtemp())
+        >>> from tempfile import mkdtemp
+        >>> folder = Path(mkdtemp())
         >>> made = prepared("ones", [], {"n": 3}, lambda store: store.put("x", np.ones((3, 2), np.uint8)), folder)
         >>> made.part("x").range, [path.name for path in (folder / "prepared").glob("*/*.npy")]
         ((1.0, 1.0), ['x.npy'])
@@ -87,12 +86,13 @@ def prepared(
     folder = (cache or cache_dir()) / "prepared" / f"{name}-{key_of(sources, options)}"
     found = opened(folder)
     if found is not None:
+        sweep(folder.parent, f".{folder.name}.")  # what a kill right after the last rename left
         return found
     try:
         return built(folder, make)
     except OSError as error:
         warnings.warn(
-            f"{name} is kept in memory, because {folder.parent} cannot be written: {error.strerror or error}",
+            f"{name} is kept in memory, because {folder.parent} cannot be written: {said(error)}",
             stacklevel=3,
         )
     store = Store()
@@ -107,7 +107,9 @@ def key_of(sources: Sequence[Path], options: Mapping[str, Any]) -> str:
         try:
             status = os.stat(path)  # noqa: PTH116  # the method of paths takes twice as long, and there may be many
         except OSError as error:
-            raise BadInput(f"cannot read {path}: {error.strerror or error}") from error
+            raise BadInput(f"cannot read {path}: {said(error)}") from error
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device would never end
+            raise BadInput(f"cannot read {path}: it is no ordinary file; expected one")
         files.append([os.path.abspath(path), status.st_size, status.st_mtime_ns])  # noqa: PTH100
     text = json.dumps([FORMAT, files, dict(options)], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
@@ -120,7 +122,7 @@ def opened(folder: Path) -> Prepared | None:
         about = {name: About(**{**one, "shape": tuple(one["shape"])}) for name, one in meta["arrays"].items()}
         arrays = {name: mapped(folder / f"{name}.npy", one) for name, one in about.items()}
         return Prepared(arrays, about, dict(meta["facts"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -136,31 +138,24 @@ def mapped(path: Path, about: About) -> np.ndarray:
 
 def built(folder: Path, make: Callable[[Store], None]) -> Prepared:
     """Made in a temporary folder beside the final one, then renamed."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     sweep(folder.parent)
-    draft = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=folder.parent))
     try:
-        store = Store(draft)
-        make(store)
-        meta = {"facts": store.facts, "arrays": {name: asdict(one) for name, one in store.about.items()}}
-        (draft / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
-        found = opened(folder)  # another process may have been faster
-        if found is None:
-            shutil.rmtree(folder, ignore_errors=True)
-            draft.replace(folder)
+        with drafted_folder(folder) as draft:
+            store = Store(draft)
+            make(store)
+            meta = {"facts": store.facts, "arrays": {name: asdict(one) for name, one in store.about.items()}}
+            (draft / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
             found = opened(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+            if found is not None:
+                raise FasterError
+    except FasterError:
+        return opened(folder) or built(folder, make)
+    found = opened(folder)
     if found is None:
         raise OSError(f"what was written to {folder} cannot be read back")
     return found
 
 
-def sweep(parent: Path) -> None:
-    """Remove what runs that were killed left behind more than a day ago."""
-    for left in parent.glob(".*.part"):
-        try:
-            if time.time() - left.stat().st_mtime > DAY:
-                shutil.rmtree(left, ignore_errors=True)
-        except OSError:  # gone meanwhile
-            continue
+class FasterError(Exception):
+    """Another process has prepared the same data meanwhile."""

@@ -2,14 +2,15 @@
 
 import math
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Protocol
 
 import numpy as np
 
-from uncollapse.data.idx import MAX_BYTES, read_at_most
-from uncollapse.errors import BadInput
+from uncollapse.data.idx import read_at_most
+from uncollapse.errors import BadInput, said
+from uncollapse.limits import advice, regular, room
 
 __all__ = ["read_mat"]
 
@@ -86,7 +87,9 @@ class Element:
         return np.frombuffer(data, self.order + NUMBERS[kind])
 
 
-def read_mat(path: str | Path, names: Collection[str], max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
+def read_mat(
+    path: str | Path, names: Collection[str], texts: Collection[str] = (), max_bytes: int | None = None
+) -> dict[str, np.ndarray]:
     """The arrays of some names in a MATLAB file.
 
     Only plain arrays and lists of texts are read; structures, functions and objects never are. Memory grows with what
@@ -94,8 +97,9 @@ def read_mat(path: str | Path, names: Collection[str], max_bytes: int = MAX_BYTE
 
     Arguments:
         path: the file.
-        names: which variables; those that are not there are left out.
-        max_bytes: the largest array that is accepted.
+        names: which variables hold numbers; those that are not there are left out.
+        texts: which variables are lists of texts.
+        max_bytes: the largest array that is accepted; by the size of the file if None, see `limits.room`.
 
     Returns:
         Arrays in native byte order and MATLAB's memory order, in the type in which they are stored, which may be
@@ -104,15 +108,16 @@ def read_mat(path: str | Path, names: Collection[str], max_bytes: int = MAX_BYTE
     Raises:
         BadInput: when the file is missing, of another format, cut short, damaged or too large.
     """
-    path = Path(path)
+    path = regular(path)
     try:
         with path.open("rb") as file:
             order = byte_order(file.read(HEADER), path)
-            return dict(read_elements(file, order, path, names, max_bytes))
+            known = dict.fromkeys(names, False) | dict.fromkeys(texts, True)
+            return dict(read_elements(file, order, path, known, room(path.stat().st_size, max_bytes)))
     except zlib.error as error:
-        raise BadInput(f"{path} is damaged ({error}); fetch it again") from error
+        raise BadInput(f"{path} is damaged ({said(error)}); fetch it again") from error
     except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror or error}") from error
+        raise BadInput(f"cannot read {path}: {said(error)}") from error
 
 
 def byte_order(header: bytes, path: Path) -> str:
@@ -126,7 +131,7 @@ def byte_order(header: bytes, path: Path) -> str:
 
 
 def read_elements(
-    file: IO[bytes], order: str, path: Path, names: Collection[str], max_bytes: int
+    file: IO[bytes], order: str, path: Path, known: Mapping[str, bool], max_bytes: int
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The named arrays, in the order of the file."""
     while tag := file.read(8):
@@ -136,22 +141,24 @@ def read_elements(
         end = file.tell() + size
         if kind in {COMPRESSED, MATRIX}:
             stream: Stream = Inflated(file, size) if kind == COMPRESSED else file
-            found = read_matrix(Element(stream, order, f"{path}"), kind == COMPRESSED, names, max_bytes)
+            found = read_matrix(Element(stream, order, f"{path}"), kind == COMPRESSED, known, max_bytes)
             if found is not None:
                 yield found
         file.seek(end)
 
 
 def read_matrix(
-    element: Element, tagged: bool, names: Collection[str], max_bytes: int
+    element: Element, tagged: bool, known: Mapping[str, bool], max_bytes: int
 ) -> tuple[str, np.ndarray] | None:
     """Name and content of one array, or None if nobody asked for it."""
     if tagged:
         element.opened()
     kind, shape, name = read_description(element)
-    if name not in names:
+    if name not in known:
         return None
     element.what = f"{name!r} in {element.what}"
+    if (kind == CELL) != known[name]:
+        raise BadInput(f"{element.what} should be {'a list of texts' if known[name] else 'an array of numbers'}")
     if kind != CELL:
         return name, read_numbers(element, kind, shape, max_bytes)
     if math.prod(shape) > MOST_TEXTS:
@@ -175,7 +182,7 @@ def read_numbers(element: Element, kind: int, shape: tuple[int, ...], max_bytes:
         raise BadInput(f"{element.what} should be a plain array of real numbers")
     sides, count = " x ".join(map(str, shape)), math.prod(shape)
     if count > max_bytes:
-        raise BadInput(f"{element.what} announces {sides} numbers, more than is accepted; is this the right file?")
+        raise BadInput(f"{element.what} announces {sides} numbers, {advice(max_bytes)}")
     numbers = element.numbers(min(count * 8, max_bytes))
     if len(numbers) != count:
         raise BadInput(f"{element.what} announces {sides} numbers, but holds {len(numbers)}")

@@ -20,7 +20,8 @@ from uncollapse.data.source import Source
 from uncollapse.data.splits import held_out, no_ink
 from uncollapse.data.stored import Store
 from uncollapse.data.tensors import from_tensors
-from uncollapse.errors import BadInput
+from uncollapse.errors import BadInput, said
+from uncollapse.limits import advice, regular, room
 
 __all__ = ["SOURCES", "smallnorb"]
 
@@ -101,6 +102,8 @@ def write(store: Store, paths: list[Path], camera: str, size: int) -> None:
     """Both parts, streamed."""
     for part, images, labels in zip(("train", "test"), paths[::2], paths[1::2], strict=True):
         with matrix(labels) as (shape, kind, file):
+            if math.prod(shape) * kind.itemsize > (allowed := room(labels.stat().st_size)):
+                raise BadInput(f"{labels} announces an array {shape}, {advice(allowed)}")
             y = np.frombuffer(exactly(file, math.prod(shape) * kind.itemsize, labels), kind)
         if len(shape) != 1 or not np.isin(y, range(len(CLASSES))).all():
             raise BadInput(f"{labels} should hold a list of labels from 0 to 4, got an array {shape}")
@@ -126,7 +129,7 @@ def seen(file: IO[bytes], path: Path, n: int, camera: str, size: int) -> Iterato
 def matrix(path: Path) -> Iterator[tuple[tuple[int, ...], "np.dtype[np.generic]", IO[bytes]]]:
     """Shape and type of a matrix file, and the file at its first number; nothing is allocated by the header."""
     try:
-        with path.open("rb") as probe:
+        with regular(path).open("rb") as probe:
             zipped = probe.read(2) == b"\x1f\x8b"
         with cast("IO[bytes]", gzip.open(path) if zipped else path.open("rb")) as file:
             magic, rank = (int(word) for word in np.frombuffer(exactly(file, 8, path), "<u4"))
@@ -135,9 +138,9 @@ def matrix(path: Path) -> Iterator[tuple[tuple[int, ...], "np.dtype[np.generic]"
             sides = np.frombuffer(exactly(file, 4 * max(rank, 3), path), "<u4")  # three at least, whatever the rank
             yield tuple(int(side) for side in sides[:rank]), np.dtype(TYPES[magic]), file
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise BadInput(f"{path} is a damaged gzip file ({error}); fetch it again") from error
+        raise BadInput(f"{path} is a damaged gzip file ({said(error)}); fetch it again") from error
     except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror or error}") from error
+        raise BadInput(f"cannot read {path}: {said(error)}") from error
 
 
 def exactly(file: IO[bytes], count: int, path: Path) -> bytearray:

@@ -87,7 +87,7 @@ class Columns:
 
 def write(store: Store, path: Path) -> None:
     """Both parts, upright."""
-    arrays = read_mat(path, KEYS)
+    arrays = read_mat(path, KEYS[:4], KEYS[4:])
     absent = [key for key in KEYS[:4] if key not in arrays]
     if absent:
         raise BadInput(f"{path} should hold {', '.join(KEYS[:4])}, but {', '.join(absent)} is missing")

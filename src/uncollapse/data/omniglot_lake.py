@@ -1,6 +1,7 @@
 """Omniglot's original drawings, streamed out of their two archives."""
 
 import io
+import lzma
 import re
 import zipfile
 import zlib
@@ -19,7 +20,7 @@ from uncollapse.data.source import Source
 from uncollapse.data.splits import held_out
 from uncollapse.data.stored import Store
 from uncollapse.data.tensors import from_tensors
-from uncollapse.errors import BadInput
+from uncollapse.errors import BadInput, said
 
 __all__ = ["SOURCES", "omniglot_lake"]
 
@@ -29,6 +30,7 @@ ARCHIVES = ("images_background.zip", "images_evaluation.zip")
 DRAWING = re.compile(r"(?:^|/)images_[a-z]+/([^/]+)/character\d+/\d+_\d+\.png$")
 VIEW = View(size=28, channels=1, box=True, invert=True)
 MOST_BYTES = 2**20  # a drawing takes less than a kilobyte
+MOST_PIXELS = 2**20  # thousands of drawings of a small archive may not take minutes each
 PIECE = 512
 
 
@@ -98,7 +100,7 @@ def members(path: Path) -> list[zipfile.ZipInfo]:
         with zipfile.ZipFile(path) as archive:
             found = [info for info in archive.infolist() if DRAWING.search(info.filename)]
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise BadInput(f"{path} is not a readable zip file: {error}") from error
+        raise BadInput(f"{path} is not a readable zip file: {said(error)}") from error
     if len(found) < 2:
         raise BadInput(f"{path} should hold drawings images_.../<alphabet>/character<nn>/<name>.png, got {len(found)}")
     return sorted(found, key=lambda info: info.filename)
@@ -124,11 +126,11 @@ def drawing(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> np.n
     try:
         with archive.open(info) as file:
             data = read_at_most(file, MOST_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
-        raise BadInput(f"{what} is damaged: {error}") from error
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError) as error:
+        raise BadInput(f"{what} is damaged: {said(error)}") from error
     if len(data) > MOST_BYTES:
         raise BadInput(f"{what} is larger than {MOST_BYTES} bytes, too large for a drawing")
-    return show(io.BytesIO(data), what, VIEW)
+    return show(io.BytesIO(data), what, VIEW, MOST_PIXELS)
 
 
 SOURCES = (

@@ -3,12 +3,14 @@
 import io
 import math
 import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from uncollapse.errors import BadInput
+from uncollapse.errors import BadInput, said
+from uncollapse.limits import regular
 
 __all__ = ["read_pickle"]
 
@@ -46,8 +48,58 @@ ADMITTED = {("numpy", "ndarray"): Array, ("numpy", "dtype"): Kind} | {
 }
 
 
+OPCODES = (
+    *(pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.MARK, pickle.POP, pickle.POP_MARK, pickle.DUP, pickle.MEMOIZE),
+    *(pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT, pickle.GET, pickle.BINGET, pickle.LONG_BINGET),
+    *(pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE, pickle.INT, pickle.BININT, pickle.BININT1, pickle.BININT2),
+    *(pickle.LONG, pickle.LONG1, pickle.LONG4, pickle.FLOAT, pickle.BINFLOAT),
+    *(pickle.STRING, pickle.BINSTRING, pickle.SHORT_BINSTRING, pickle.UNICODE, pickle.BINUNICODE),
+    *(pickle.SHORT_BINUNICODE, pickle.BINUNICODE8, pickle.BINBYTES, pickle.SHORT_BINBYTES, pickle.BINBYTES8),
+    *(pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3, pickle.EMPTY_LIST, pickle.LIST),
+    *(pickle.APPEND, pickle.APPENDS, pickle.EMPTY_DICT, pickle.GLOBAL, pickle.STACK_GLOBAL, pickle.REDUCE),
+)  #: what numbers, texts, lists, tuples, dictionaries and arrays are written with
+
+
 class Careful(pickle._Unpickler):  # the one in C lets a file claim memory at will
-    """An unpickler that knows three names, and stand-ins for them."""
+    """An unpickler that knows three names, and stand-ins for them; it has only what plain values are made of."""
+
+    stack: list[Any]
+    pop_mark: Callable[[], list[Any]]
+    dispatch: ClassVar[dict[int, Any]] = {code[0]: pickle._Unpickler.dispatch[code[0]] for code in OPCODES}
+
+    def load_build(self) -> None:
+        """Give a stand-in its state, and nothing else any."""
+        state = self.stack.pop()
+        if not isinstance(self.stack[-1], Array | Kind):
+            raise BadInput("it sets the state of something that is no array")
+        self.stack[-1].__setstate__(state)
+
+    def load_setitems(self) -> None:
+        """Entries of a dictionary; keys are texts or numbers, because nested ones can overrun the stack of C."""
+        items = self.pop_mark()
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            self.enter(key, value)
+
+    def load_setitem(self) -> None:
+        """One entry of a dictionary."""
+        value, key = self.stack.pop(), self.stack.pop()
+        self.enter(key, value)
+
+    def load_dict(self) -> None:
+        """A dictionary of the items since the mark."""
+        items = self.pop_mark()
+        self.stack.append({})
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            self.enter(key, value)
+
+    def enter(self, key: Any, value: Any) -> None:
+        """Put an entry into the dictionary on top of the stack."""
+        if type(self.stack[-1]) is not dict or type(key) not in {str, bytes, int}:
+            raise BadInput(f"it has a {type(key).__name__} as a key of a {type(self.stack[-1]).__name__}")
+        self.stack[-1][key] = value
+
+    dispatch |= {pickle.BUILD[0]: load_build, pickle.DICT[0]: load_dict}
+    dispatch |= {pickle.SETITEM[0]: load_setitem, pickle.SETITEMS[0]: load_setitems}
 
     def find_class(self, module: str, name: str) -> Any:
         """What a name in the file stands for."""
@@ -73,12 +125,12 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
     Raises:
         BadInput: when the file is missing, damaged, too large, no dictionary, or names anything else.
     """
-    path = Path(path)
+    path = regular(path)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror or error}") from error
+        raise BadInput(f"cannot read {path}: {said(error)}") from error
     if len(data) > MAX_BYTES:
         raise BadInput(f"{path} is larger than {MAX_BYTES} bytes; is this the right file?")
     try:
@@ -87,7 +139,7 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
     except BadInput as error:
         raise BadInput(f"{path} was not read: {error}") from error
     except Exception as error:  # a damaged pickle may fail in any way
-        raise BadInput(f"{path} is not a readable pickle of numbers ({type(error).__name__}: {error})") from error
+        raise BadInput(f"{path} is not a readable pickle of numbers ({type(error).__name__}: {said(error)})") from error
 
 
 def text(value: Any) -> Any:

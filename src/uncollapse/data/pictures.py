@@ -102,7 +102,7 @@ def assembled(name: str, album: Album, view: View, seed: int) -> dict[str, Any]:
 
 def slug(name: str) -> str:
     """A name that any file system takes."""
-    return "".join(sign if sign.isalnum() or sign in "-_" else "-" for sign in name)[:60]
+    return "".join(sign if (sign.isascii() and sign.isalnum()) or sign in "-_" else "-" for sign in name)[:60]
 
 
 def write(store: Store, album: Album, view: View) -> None:

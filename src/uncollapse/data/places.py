@@ -1,9 +1,10 @@
 """Where data files are looked for. Nothing is downloaded."""
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from uncollapse.caches import user_cache
 
 __all__ = ["find_folder", "roots"]
 
@@ -16,14 +17,7 @@ def roots(data_dir: str | Path | None = None) -> list[Path]:
 
 def cache_dir() -> Path:
     """The user's cache folder for data, by the custom of the platform."""
-    home = Path.home()
-    if sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return base / "uncollapse" / "data"
+    return user_cache() / "data"
 
 
 def find_folder(names: Sequence[str], files: Sequence[Sequence[str]], data_dir: str | Path | None) -> Path | None:

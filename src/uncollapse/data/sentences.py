@@ -17,7 +17,9 @@ __all__ = ["Collector", "Sentences", "as_data_set", "cut_longest"]
 
 MAX_WORDS = 5_000_000  # different ones
 MAX_TABLE = 2**31  # bytes of the padded rows of a part
+MAX_LABEL = 200  # bytes
 ROWS = 2**15  # sentences padded at a time
+PIECE = 2**22  # words counted at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +47,9 @@ class Sentences:
     def pick(self, index: np.ndarray) -> "Sentences":
         """Some of the sentences, in the order of `index`."""
         begins, lengths = (self.ends - self.lengths)[index], self.lengths[index]
-        ends = np.cumsum(lengths)
-        place = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
-        flat = self.flat[np.repeat(begins, lengths) + place]
-        return Sentences(flat, ends, None if self.y is None else self.y[index])
+        pieces = [self.flat[begin : begin + length] for begin, length in zip(begins, lengths, strict=True)]
+        flat = np.concatenate(pieces) if pieces else self.flat[:0]  # indices of words would take more than the words
+        return Sentences(flat, np.cumsum(lengths), None if self.y is None else self.y[index])
 
     def keys(self) -> list[bytes]:
         """One key a sentence, equal for equal sentences."""
@@ -102,7 +103,8 @@ class Collector:
             self.check_size(what)
         if len(ends) < 1:
             raise BadInput(f"{what} holds no sentence; expected one a line")
-        return Sentences(np.array(flat, np.int32), np.array(ends, np.int64), np.array(y, np.int64) if labels else None)
+        known = np.array(y, np.int64) if labels else None
+        return Sentences(np.frombuffer(flat, np.int32), np.array(ends, np.int64), known)
 
     def cut(self, text: bytes, where: str) -> Sequence[bytes]:
         """A line's words."""
@@ -114,6 +116,8 @@ class Collector:
     def parted(self, line: bytes, where: str) -> tuple[bytes, bytes]:
         """A line's label and text."""
         label, tab, text = line.partition(b"\t")
+        if len(label) > MAX_LABEL:
+            raise BadInput(f"{where} has a label of {len(label)} bytes; pass labels=False if its tabs mean nothing")
         if not tab or not label.strip():
             raise BadInput(
                 f"{where} has no label and tab before the sentence, but the first one has; mend the file, or pass "
@@ -130,10 +134,15 @@ class Collector:
 
     def vocabulary(self, train: Sentences, most: int | None) -> tuple[str, ...]:
         """The signs and the most frequent words of the training part."""
-        found, first, count = np.unique(train.flat, return_index=True, return_counts=True)
         words = [word.decode() for word in self.words]
-        order = np.argsort(first)
-        return build_vocabulary(((words[found[k]], int(count[k])) for k in order), most)
+        count, first = np.zeros(len(words), np.int64), np.full(len(words), len(train.flat))
+        for start in range((len(train.flat) - 1) // PIECE * PIECE, -1, -PIECE):  # backwards: the first place stays
+            piece = train.flat[start : start + PIECE]
+            found, place, times = np.unique(piece, return_index=True, return_counts=True)
+            count[found] += times
+            first[found] = start + place
+        order = np.argsort(first, kind="stable")
+        return build_vocabulary(((words[k], int(count[k])) for k in order), most)
 
     def ids(self, vocabulary: Sequence[str]) -> np.ndarray:
         """The vocabulary's id of every numbered word."""

@@ -190,11 +190,23 @@ def tensor_of(value: Any, what: str) -> Tensor:
     if isinstance(value, Tensor):
         return value.detach()
     if isinstance(value, np.ndarray) and value.dtype.kind in "buif":
-        native = value.astype(value.dtype.newbyteorder("="), copy=False)
-        native = np.ascontiguousarray(native)
+        native = np.ascontiguousarray(known_to_torch(value, what))
         return torch.from_numpy(native if native.flags.writeable else native.copy())
     kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
     raise ShapeError(f"{what} should be a tensor or a numeric array, got {kind}")
+
+
+def known_to_torch(value: np.ndarray, what: str) -> np.ndarray:
+    """Numbers in native byte order and in a type that torch can compare: it has no extrema of unsigned ones."""
+    kind = value.dtype.newbyteorder("=")
+    if kind.kind == "u" and kind.itemsize > 1:
+        if kind.itemsize == 8 and value.max(initial=0) >= 2**63:
+            raise BadInput(f"{what} should be whole numbers below 2^63, got {value.max()}; bring them as floats")
+        kind = np.dtype(np.int32 if kind.itemsize == 2 else np.int64)
+    if kind.kind == "f" and kind.itemsize > 8:
+        kind = np.dtype(np.float64)
+    with np.errstate(over="ignore"):  # what a double cannot hold becomes infinite, and is refused as such
+        return value.astype(kind, copy=False)
 
 
 def smallest(x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 from uncollapse.codes import evaluation
 from uncollapse.diagnosis.refusals import reason
 from uncollapse.diagnosis.subject import Evidence, Subject
-from uncollapse.draw import Model
+from uncollapse.draw import Model, described
 from uncollapse.metrics import NLL, active_units, kl, mutual_information, nll, shuffle_gap
 from uncollapse.metrics.estimate import mean_estimate
 from uncollapse.verdict import verdict
@@ -28,12 +28,13 @@ def gather(subject: Subject) -> tuple[Evidence, list[str]]:
     if subject.adapted.decodes and len(subject.x) > 1:
         try:
             count = subject.afford(len(subject.x), 3)
-            gap = shuffle_gap(subject.model, subject.some(count), seed=subject.seed)
             values = log_likelihoods(subject.model, subject.some(count), subject.z[:count])
-            distortion = mean_estimate(-values, "nats")
             broken = int((~values.isfinite()).sum())
             if broken:
-                subject.memory["broken decoder"], gap, distortion = (broken, count), None, None
+                subject.memory["broken decoder"] = (broken, count)
+            else:
+                distortion = mean_estimate(-values, "nats")
+                gap = shuffle_gap(subject.model, subject.some(count), seed=subject.seed)
         except Exception as error:  # somebody's decoder may raise anything
             remarks.append(f"The decoder could not be asked ({reason(error)}), so nothing is said about it.")
     return Evidence(rate, bracket, units, gap, distortion, verdict(rate, bracket, units, gap)), remarks
@@ -43,7 +44,7 @@ def log_likelihoods(model: Model, x: Tensor, z: Tensor, chunk: int = 256, seed: 
     """log p(x_i|z_i) of paired inputs (M, *X) and codes (M, D), (M,) nats, in evaluation mode and without gradients."""
     with evaluation(model, seed):
         parts = zip(torch.split(x, chunk), torch.split(z, chunk), strict=True)
-        return torch.cat([model.likelihood(code).log_prob(one).double().cpu() for one, code in parts])
+        return torch.cat([described(model.likelihood(code), one).log_prob(one).double().cpu() for one, code in parts])
 
 
 def likelihood_bound(subject: Subject, samples: int = 64, examples: int = 1024) -> NLL | None:

@@ -3,16 +3,21 @@
 from typing import Any, Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, constraints
 from torch.distributions import Multinomial as TorchMultinomial
 
 from uncollapse.distributions import describe, observation, precise
-from uncollapse.errors import BadInput, ShapeError, Unsupported
+from uncollapse.errors import BadInput, NonFinite, ShapeError, Unsupported
 
 __all__ = ["Counts", "Multinomial", "NegativeBinomial", "WordCounts"]
 
 Mean = Literal["share", "exp"]
+
+ENDS = (-700.0, 80.0)  #: of log r: beyond, counts are those at the end (a Poisson variable's) in all digits
+MOST = 1e18  #: of the mean of a Poisson variable that is drawn
+STIRLING = 12.0  #: log r from which on the series is exact to 1e-16, and the difference of log-gammas to 1e-9
 
 
 class NegativeBinomial(nn.Module):
@@ -113,11 +118,10 @@ class Counts(Distribution):
         """Log probability (*S, B), nats, of counts (*S, B, V); where no size was given, given their total."""
         x = exact(value.to(self.log_rate.dtype))
         size = x.sum(-1) if self.size is None else self.size.to(x.dtype)
-        log_size = size.clamp(min=torch.finfo(self.log_rate.dtype).tiny).log()  # an empty example has probability 1
-        log_mean, log_r = self.log_rate + log_size.unsqueeze(-1), self.log_dispersion.to(x.dtype)
-        r, both = log_r.exp(), torch.logaddexp(log_r, log_mean)
-        chosen = torch.lgamma(x + r) - torch.lgamma(r) - torch.lgamma(x + 1)
-        found = chosen + r * (log_r - both) + x * (log_mean - both)
+        log_size = size.clamp(min=torch.finfo(x.dtype).tiny).log()  # an empty example has probability 1
+        log_mean, log_r = self.log_rate + log_size.unsqueeze(-1), self.log_dispersion.to(x.dtype).clamp(*ENDS)
+        r, over = log_r.exp(), F.softplus(log_mean - log_r)  # log(1 + mu / r)
+        found = rising(x, log_r) - torch.lgamma(x + 1) + x * (log_mean - over) - r * over
         return found.sum(-1).to(self.log_rate.dtype)
 
     @property
@@ -131,15 +135,34 @@ class Counts(Distribution):
         return self.mean + self.mean.square() * (-self.log_dispersion).exp()
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Counts (*S, B, V), without gradient: Poisson of a gamma."""
+        """Counts (*S, B, V), without gradient: Poisson of a gamma.
+
+        Raises:
+            NonFinite: when a mean is above 1e18, where torch draws negative counts.
+        """
         with torch.no_grad():
             full = Size(sample_shape) + self.batch_shape + self.event_shape
             r = self.log_dispersion.exp().expand(full)
             rate = torch._standard_gamma(r) * (self.mean / self.log_dispersion.exp())
+            if not bool((rate <= MOST).all()):
+                raise NonFinite(
+                    f"counts of means up to {MOST:g} can be drawn, got {float(rate.max()):g}; look at the logits"
+                )
             return torch.poisson(rate)
 
     def _size(self) -> Tensor:
         return total(self.size)
+
+
+def rising(x: Tensor, log_r: Tensor) -> Tensor:
+    r"""$\log \frac{\Gamma(x + r)}{\Gamma(r)\, r^x}$; for large r by Stirling's series, where two log-gammas cancel."""
+    r = log_r.exp()
+    plain = torch.lgamma(x + r) - torch.lgamma(r) - x * log_r
+    if log_r.device.type == "cpu" and not (log_r > STIRLING).any():
+        return plain
+    large = log_r.clamp(min=STIRLING).exp()
+    series = (x + large - 0.5) * torch.log1p(x / large) - x + (1 / (x + large) - 1 / large) / 12
+    return torch.where(log_r > STIRLING, series, plain)
 
 
 class Multinomial(nn.Module):

@@ -18,7 +18,7 @@ from torch import Tensor
 from uncollapse.codes import Codes, batches_of, device_of, dtype_of, evaluation, private_stream
 from uncollapse.distributions import kl_per_dimension
 from uncollapse.draw import Model
-from uncollapse.errors import BadInput, Unsupported
+from uncollapse.errors import BadInput, NonFinite, Unsupported
 from uncollapse.metrics.densities import Draws, log_likelihood
 from uncollapse.metrics.estimate import Estimate
 from uncollapse.metrics.jacobian import whole
@@ -156,6 +156,8 @@ def negative_elbo(
 
 def over(values: list[float], sizes: list[int], constant: float, flag: str) -> Estimate:
     """Sums of batches of some sizes as a mean per example, with the error between batches where there are several."""
+    if not all(map(math.isfinite, values)):
+        raise NonFinite(f"the {flag.split(':')[0]} of some examples is NaN or infinite; look at the likelihood's noise")
     total, number = math.fsum(values), sum(sizes)
     means = torch.tensor(values, dtype=torch.float64) / torch.tensor(sizes, dtype=torch.float64)
     se = float(means.std() / math.sqrt(len(means))) if len(means) > 1 else math.nan

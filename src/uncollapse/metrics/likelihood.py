@@ -12,8 +12,8 @@ from torch.distributions import Distribution
 
 from uncollapse.codes import batches_of, device_of, evaluation
 from uncollapse.distributions import check_observed
-from uncollapse.draw import Model
-from uncollapse.errors import BadInput, NonFinite, ShapeError
+from uncollapse.draw import Model, described
+from uncollapse.errors import BadInput, NonFinite
 from uncollapse.metrics.densities import Draws, log_likelihood, workers
 from uncollapse.metrics.estimate import Estimate, mean_estimate
 from uncollapse.metrics.pareto import effective_samples, pareto_shape
@@ -71,7 +71,7 @@ def nll(
     Raises:
         BadInput: when the data are empty or an argument is out of range.
         ShapeError: when the likelihood does not have the shape of x.
-        NonFinite: when a log weight is NaN.
+        NonFinite: when a log weight is NaN, or an example has no weight at all: no number of nats describes that.
 
     References:
         Burda, Grosse, Salakhutdinov, 2015, https://arxiv.org/abs/1509.00519, eq. 8.
@@ -83,12 +83,14 @@ def nll(
         (10, 'nats', torch.Size([10]))
     """
     check_arguments(samples, chunk, precision)
-    values, sizes, shapes = [], [], []
+    values: list[Tensor] = []
+    sizes, shapes, seen = [], [], 0
     with evaluation(model, seed):
         for weights in blocks_of_weights(model, x, samples, seed, chunk, precision):
-            values.append(bound(weights))
+            values.append(finite(bound(weights), seen))
             sizes.append(effective_samples(weights))
             shapes.append(pareto_shape(weights))
+            seen += len(weights)
         if not values:
             raise BadInput("the data hold no example; at least one is needed")
         flags = (shift(model, x, values[0], samples, seed, chunk),) if precision == "bf16" else ()
@@ -107,6 +109,21 @@ def check_arguments(samples: int, chunk: int | None, precision: str) -> None:
 def bound(weights: Tensor) -> Tensor:
     """The importance-weighted bound (B,) from log weights (B, K), nats."""
     return math.log(weights.shape[1]) - weights.logsumexp(1)
+
+
+def finite(values: Tensor, first: int) -> Tensor:
+    """The bounds (B,) of the examples from number `first` on.
+
+    Raises:
+        NonFinite: when one of them is infinite.
+    """
+    bad = (~values.isfinite()).nonzero()
+    if len(bad):
+        raise NonFinite(
+            f"the likelihood gives example {int(bad[0]) + first} probability 0, or an infinite density, at every "
+            "sample of its posterior; look at the example and at the noise of the likelihood"
+        )
+    return values
 
 
 def shift(model: Model, data: Any, found: Tensor, samples: int, seed: int, chunk: int | None) -> str:
@@ -183,17 +200,7 @@ def log_weights(model: Model, draws: Draws, x: Tensor, rows: int, half: bool) ->
 
 def check_fit(px: Distribution, x: Tensor) -> None:
     """Refuse examples x (B, *X) that the likelihood does not describe, or to which it gives no probability."""
-    check_shape(px, x)
-    check_observed(px, float(x.min()), float(x.max()))
-
-
-def check_shape(px: Distribution, x: Tensor) -> None:
-    """Refuse examples x (B, *X) of another shape than the likelihood's."""
-    if px.event_shape != x.shape[1:]:
-        raise ShapeError(
-            f"the decoder describes observations of shape {tuple(px.event_shape)}, but x has {tuple(x.shape[1:])}; "
-            "wrap a distribution of single numbers in Independent, or reshape its output"
-        )
+    check_observed(described(px, x), float(x.min()), float(x.max()))
 
 
 def samples_of(q: Distribution, samples: int, seed: int, first: int) -> Tensor:

@@ -14,6 +14,7 @@ __all__ = ["average", "by_block", "by_row", "moment_bound", "power", "row_sums"]
 
 ROWS = 2**13  #: examples of one block
 FEW = 10  #: examples per latent below which the covariance is uncertain
+TIGHT = 1e-4  #: smallest pivot of a correlation matrix whose products are believed: its logarithm is off by 1e-8 D nats
 
 
 def by_block(
@@ -52,7 +53,13 @@ def by_row(
 
 def average(codes: Codes, table: Tensor) -> Tensor:
     """Mean of every column of one of the codes' tables, (D,), read in blocks."""
-    return by_block(lambda t, _: t.sum(0), table, table, codes.release).sum(0) / len(codes)
+    return mean_of(table, codes.release)
+
+
+def mean_of(table: Tensor, release: Callable[[], None] = lambda: None) -> Tensor:
+    """Mean of every column, (D,); from the first row on, so that the mean of a constant is that constant to the bit."""
+    first = table[0].double()
+    return first + by_block(lambda t, _: (t - first).sum(0), table, table, release).sum(0) / len(table)
 
 
 def power(codes: Codes, table: Tensor, exponent: int) -> Tensor:
@@ -70,33 +77,63 @@ def row_sums(codes: Codes, table: Tensor) -> Tensor:
 def moment_bound(mean: Tensor, scale: Tensor, covariance: str, release: Callable[[], None] = lambda: None) -> Estimate:
     """Mean divergence of the posteriors from the Gaussian with the moments of their mixture, nats."""
     n = len(mean)
-    centre = by_block(lambda m, _: m.sum(0), mean, mean, release).sum(0) / n
+    centre = mean_of(mean, release)
+    if covariance == "full" and n <= mean.shape[1]:
+        return bound_by_directions(mean, scale, centre, release)
     spread = by_block(lambda m, s: ((m - centre).square() + s.square()).sum(0), mean, scale, release).sum(0) / n
     width = spread.sqrt()  # unit marginals: a well conditioned matrix
-    factor, flags = factor_of(mean, scale, centre, width, release) if covariance == "full" else (None, ())
+    factor = factor_of(mean, scale, centre, width, release) if covariance == "full" else None
+    if factor is not None and not float(factor.diagonal().amin()) > TIGHT:
+        return bound_by_directions(mean, scale, centre, release)
 
     def divergences(m: Tensor, s: Tensor) -> Tensor:
         m, s = (m - centre) / width, s / width
         return diagonal_divergences(m, s) if factor is None else full_divergences(m, s, factor)
 
-    found = mean_estimate(by_row(divergences, mean, scale, release), "nats", flags)
+    return at_least_zero(by_row(divergences, mean, scale, release), factor is not None and n < FEW * mean.shape[1])
+
+
+def at_least_zero(values: Tensor, few: bool) -> Estimate:
+    """The mean of divergences (N,), which rounding may take below 0."""
+    found = mean_estimate(values, "nats", ("few examples per latent",) if few else ())
     return Estimate(max(found, 0.0), found.se, found.n, found.unit, found.flags)
 
 
-def factor_of(
-    mean: Tensor, scale: Tensor, centre: Tensor, width: Tensor, release: Callable[[], None]
-) -> tuple[Tensor | None, tuple[str, ...]]:
-    """Lower triangular factor of the mixture's correlation matrix, None if it has none, and flags."""
-    n, latent = mean.shape
+def factor_of(mean: Tensor, scale: Tensor, centre: Tensor, width: Tensor, release: Callable[[], None]) -> Tensor:
+    """Lower triangular factor of the mixture's correlation matrix; zeros where rounding leaves it none."""
 
     def part(m: Tensor, s: Tensor) -> Tensor:
         m, s = (m - centre) / width, s / width
         return m.T @ m + s.square().sum(0).diag()
 
-    factor, failed = torch.linalg.cholesky_ex(by_block(part, mean, scale, release).sum(0) / n)
-    if failed:
-        return None, ("singular covariance: diagonal bound",)
-    return factor, ("few examples per latent",) if n < FEW * latent else ()
+    factor, failed = torch.linalg.cholesky_ex(by_block(part, mean, scale, release).sum(0) / len(mean))
+    return torch.zeros_like(factor) if failed else factor
+
+
+def bound_by_directions(mean: Tensor, scale: Tensor, centre: Tensor, release: Callable[[], None]) -> Estimate:
+    r"""The same for posteriors much narrower than their means are apart, where a matrix of products drowns the scales.
+
+    With $\bar s^2$ the mean squared scale of each latent and $Y = (\mu - c) / (\bar s \sqrt N) = U \Sigma V^\top$, the
+    covariance is $\bar s\,(1 + V \Sigma^2 V^\top)\,\bar s$. Singular values come from Y, never from its square.
+    """
+    n = len(mean)
+    level = (by_block(lambda s, _: s.square().sum(0), scale, scale, release).sum(0) / n).sqrt()
+    upper = mean.new_zeros(0, mean.shape[1], dtype=torch.float64)
+    for start, stop in spans(n, max(ROWS, mean.shape[1])):
+        upper = torch.cat([upper, (mean[start:stop].double() - centre) / (level * n**0.5)])
+        upper = torch.linalg.qr(upper, "r").R if len(upper) > mean.shape[1] else upper
+        release()
+    _, singular, ways = torch.linalg.svd(upper, full_matrices=False)
+    shrink = 1 / (1 + singular.square())
+    alone = 1 - (ways.square() * (singular.square() * shrink)[:, None]).sum(0)  # diagonal of the inverse
+    log_det = singular.square().log1p().sum() + 2 * level.log().sum()
+
+    def divergences(m: Tensor, s: Tensor) -> Tensor:
+        distance: Tensor = (((m - centre) / level) @ ways.T).square() @ shrink + (s / level).square() @ alone
+        found: Tensor = 0.5 * (distance - mean.shape[1] + log_det) - s.log().sum(1)
+        return found
+
+    return at_least_zero(by_row(divergences, mean, scale, release), n < FEW * mean.shape[1])
 
 
 def diagonal_divergences(mean: Tensor, scale: Tensor) -> Tensor:

@@ -45,7 +45,8 @@ class Space:
         largest = float(torch.maximum(x.abs().amax(), y.abs().amax()))
         self.whole = tuple(largest <= LARGE and whole(points) for points in (x, y))
         size = 1.0 if any(self.whole) else 2.0 ** math.frexp(largest)[1]
-        self.points = (x / size, y / size)  # the same bits as before but for the exponent
+        # The same bits as before but for the exponent, row by row: sums over rows that lie otherwise round otherwise.
+        self.points = tuple((points / size).contiguous() for points in (x, y))
         self.exact = all(self.whole)
         centre = torch.zeros_like(self.points[0][0]) if self.exact else self.points[0].mean(0)
         self.factors = tuple(factors(points - centre, self.dtype) for points in self.points)

@@ -53,7 +53,7 @@ def linear_probe(train_codes: Codes, test_codes: Codes, standardise: bool = Fals
         warnings.simplefilter("always", ConvergenceWarning)
         found = scored(probe, train_codes, test_codes, "linear_probe")
     if any(issubclass(w.category, ConvergenceWarning) for w in caught):
-        found.flags = ("not converged after 1,000 steps",)
+        found.flags = (*found.flags, "not converged after 1,000 steps")
     return found
 
 
@@ -95,11 +95,17 @@ def scored(probe: Any, train_codes: Codes, test_codes: Codes, user: str) -> Esti
             raise BadInput(f"{user} needs whole numbers as labels, got fractions; pass the class of each example")
     if train_codes.latent != test_codes.latent:
         raise BadInput(f"{user} needs codes of one model, got {train_codes.latent} and {test_codes.latent} latents")
-    if len(set(train_codes.labels.tolist())) < 2:
+    classes = len(set(train_codes.labels.tolist()))
+    if classes < 2:
         raise BadInput(f"{user} needs at least two classes among the training codes, got one")
-    with threadpool_limits(1):  # two threads are ten times slower here: they wait for each other
+    with (
+        threadpool_limits(1),
+        warnings.catch_warnings(),
+    ):  # two threads are ten times slower here: they wait for each other
+        warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)  # said by a flag
         probe.fit(train_codes.mean.double().numpy(), train_codes.labels.numpy())
         right = probe.predict(test_codes.mean.double().numpy()) == test_codes.labels.numpy()
     found = mean_estimate(torch.as_tensor(right), "share")
     n, share = found.n, found.value
-    return Estimate(share, math.sqrt(share * (1 - share) / n), n, "share")
+    flags = ("fewer than two training codes a class",) if 2 * classes > len(train_codes) else ()
+    return Estimate(share, math.sqrt(share * (1 - share) / n), n, "share", flags)

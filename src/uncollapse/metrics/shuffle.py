@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from uncollapse.codes import Codes, batches_of, evaluation, private_stream, tabulate
-from uncollapse.draw import Model
-from uncollapse.errors import BadInput
+from uncollapse.draw import Model, described
+from uncollapse.errors import BadInput, NonFinite
 from uncollapse.metrics.densities import log_likelihood
 from uncollapse.metrics.estimate import Estimate, mean_estimate
-from uncollapse.metrics.likelihood import check_shape
 
 __all__ = ["shuffle_gap"]
 
@@ -36,6 +35,7 @@ def shuffle_gap(model: Model, data: Any, seed: int = 0, batch_size: int = 512, c
     Raises:
         BadInput: when there are fewer than two examples or not as many codes, or the batches cannot be read again.
         ShapeError: when the likelihood does not have the shape of x.
+        NonFinite: when a likelihood is NaN or infinite.
 
     Example:
         >>> model = uncollapse.VAE(nn.Linear(4, 4), nn.Linear(2, 4), latent=2)
@@ -66,9 +66,13 @@ def gap(model: Model, data: Any, own: Tensor | None, other: Tensor, seed: int, b
             if len(mine) != len(x) or stop > len(other):
                 raise BadInput(f"{user} got {len(other)} codes for more examples; pass the codes of these very data")
             px = model.likelihood(torch.stack([mine, other[start:stop]]).to(x.device, q.mean.dtype))
-            check_shape(px, x)
+            described(px, x)
             right, wrong = log_likelihood(px, x)
             gaps.append(right - wrong)
+            if not gaps[-1].isfinite().all():
+                raise NonFinite(
+                    f"{user} needs finite likelihoods, got NaN or infinite ones; look at the decoder's noise"
+                )
             start = stop
     if start != len(other):
         raise BadInput(

@@ -8,6 +8,7 @@ from torch import Tensor
 from uncollapse.distributions import describe
 from uncollapse.errors import BadInput, ShapeError
 from uncollapse.nets.shapes import check_shape, whole
+from uncollapse.processes import longest
 
 __all__ = ["BEGIN", "END", "PAD", "UNKNOWN", "begun", "check_text", "ids_of", "trimmed"]
 
@@ -66,7 +67,7 @@ def trimmed(ids: Tensor) -> Tensor:
         torch.Size([2, 3])
     """
     used = (ids != PAD).any(0).nonzero()
-    return ids[:, : int(used[-1]) + 1 if len(used) else 1]
+    return ids[:, : longest(int(used[-1]) + 1 if len(used) else 1, ids.device)]
 
 
 def begun(ids: Tensor) -> Tensor:

@@ -4,13 +4,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from uncollapse.errors import BadInput
 from uncollapse.protocols.checks import wrong
 from uncollapse.protocols.scales import KEYS, scaled
 from uncollapse.protocols.spec import Claim, Column, Figure, Paper, Part, Protocol, Published
-from uncollapse.study.config import Loader, explain, given, tidy, unknown_keys
+from uncollapse.study.config import explain, given, tidy, unknown_keys
+from uncollapse.study.loading import loaded
 from uncollapse.study.naming import nearest
 from uncollapse.study.spec import Study
 
@@ -38,12 +37,7 @@ def parse_protocol(text: str, source: str = "<text>") -> Protocol:
     Raises:
         BadInput: listing every mistake with its line.
     """
-    try:
-        tree, value = yaml.compose(text, Loader), yaml.load(text, Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{source}:{mark.line + 1}" if mark else source
-        raise BadInput(f"{where}: {getattr(error, 'problem', None) or error}") from error
+    tree, value = loaded(text, source)
     if not isinstance(value, dict):
         raise BadInput(f"{source}: expected a mapping of settings, got {type(value).__name__ if value else 'nothing'}")
     mistakes = unknown(value)

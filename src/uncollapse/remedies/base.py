@@ -105,6 +105,11 @@ class Remedy(nn.Module):
         """Dotted paths of parts of the model whose output `term` would like to find in `draw.kept`."""
         return ()
 
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Networks of its own that pass examples (B, *X) row by row; several processes share the rows."""
+        return ()
+
     def prepare(self, x: Tensor) -> Tensor:
         """The batch that is encoded and described, (B, *X), from the batch as loaded; asked in training mode only."""
         return x

@@ -16,7 +16,7 @@ from uncollapse.draw import Draw, Model
 from uncollapse.errors import BadInput
 from uncollapse.remedies.base import Remedy, at_least_zero, one_of, shown
 from uncollapse.remedies.contrast import compared, positive
-from uncollapse.remedies.kernels import kernel_sums
+from uncollapse.remedies.kernels import far, kernel_sums
 from uncollapse.remedies.pair_moments import deviation_of_kl, exact, mean_pairwise_kl
 from uncollapse.schedules import Schedule
 
@@ -116,9 +116,11 @@ class MMD(Remedy):
 
     def sums(self, z: Tensor, prior: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The kernel summed over the other codes (B,), the prior's samples (B,), and from these to each other (M,)."""
-        width, rbf = self.width(z, prior), self.kernel == "rbf"
+        width, rbf, kind = self.width(z, prior), self.kernel == "rbf", z.dtype
+        if far(z, prior, width, min(self.scales)):
+            z, prior = z.double(), prior.double()
         pairs = ((z, None), (z, prior), (prior, None))
-        among, across, theirs = (kernel_sums(one, other, width, self.scales, rbf) for one, other in pairs)
+        among, across, theirs = (kernel_sums(one, other, width, self.scales, rbf).to(kind) for one, other in pairs)
         return among, across, theirs
 
     def width(self, z: Tensor, prior: Tensor) -> float | Tensor:

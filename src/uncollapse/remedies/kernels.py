@@ -9,7 +9,9 @@ from torch import Tensor
 from uncollapse.functional import LOG2E
 from uncollapse.remedies.naming import CACHED, LAUNCHED
 
-__all__ = ["kernel_sums"]
+__all__ = ["far", "kernel_sums"]
+
+ROUNDING = 4 * torch.finfo(torch.float32).eps  #: of a squared distance, as a share of the points' own squares
 
 
 def kernel_sums(
@@ -36,6 +38,18 @@ def kernel_sums(
     """
     sums: Tensor = KernelSums.apply(a, b, width, tuple(scales), rbf)  # type: ignore[no-untyped-call]
     return sums
+
+
+@torch.no_grad()
+def far(a: Tensor, b: Tensor, width: float | Tensor, scale: float) -> bool:
+    """Whether float32 products of points (N, D) and (M, D) are off by a hundredth of the kernel's reach.
+
+    A compiler cannot ask, nor MPS do better.
+    """
+    if a.dtype != torch.float32 or torch.compiler.is_compiling() or a.device.type == "mps":
+        return False
+    size = torch.maximum(a.abs().amax(), b.abs().amax()).square() * a.shape[1]
+    return bool(size * ROUNDING > 0.01 * scale * width)
 
 
 class KernelSums(torch.autograd.Function):

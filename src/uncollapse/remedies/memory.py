@@ -18,12 +18,13 @@ from torch.distributions import Distribution, Independent, Normal
 from torch.utils.checkpoint import checkpoint
 
 from uncollapse.distributions import describe, diagonal
-from uncollapse.draw import Draw, Model, sample
+from uncollapse.draw import Draw, Model, described, sample
 from uncollapse.errors import BadInput, ShapeError
 from uncollapse.functional import GaussianColumns, gaussian_columns
 from uncollapse.remedies.bank import Bank
 from uncollapse.remedies.contrast import widths
 from uncollapse.remedies.naming import naming
+from uncollapse.remedies.pair_moments import exact
 from uncollapse.remedies.prepared import Prepared
 
 __all__ = ["Memory", "counted", "draw_in_chunks"]
@@ -129,14 +130,15 @@ class Memory(nn.Module):
                 f"the memory expects samples (K, B, {self.latent}), means and scales (B, {self.latent}), "
                 f"got {describe(zs)}, {describe(mean)} and {describe(scale)}"
             )
+        kind, zs, mean, scale = zs.dtype, exact(zs), exact(mean), exact(scale)  # float32 would drown small scales
         centre, unit = moments(mean, scale)
         mean, scale = (mean - centre) / unit, scale / unit
-        now = torch.cat([mean, scale], 1).detach()
+        now = torch.cat([mean, scale], 1).detach().to(kind)
         if self.training and torch.is_grad_enabled():
             self._handed = now
         columns = gaussian_columns(mean.detach(), scale.detach(), torch.zeros_like(centre))
         past = self._prepared.of(self.bank)
-        return torch.stack([named((z - centre) / unit, mean, scale, columns, past) for z in zs]).mean(0)
+        return torch.stack([named((z - centre) / unit, mean, scale, columns, past, kind) for z in zs]).mean(0)
 
     def after_step(self) -> None:
         """Take in what the last training step compared."""
@@ -153,11 +155,20 @@ class Memory(nn.Module):
         return f"size={self.size}, latent={self.latent}"
 
 
-def named(z: Tensor, mean: Tensor, scale: Tensor, columns: GaussianColumns, past: Tensor | None = None) -> Tensor:
+def named(
+    z: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    columns: GaussianColumns,
+    past: Tensor | None = None,
+    out: torch.dtype | None = None,
+) -> Tensor:
     """Cross-entropy of naming the posteriors (B, D) of samples z (B, D) among constant candidates, (B,) nats."""
     own = -0.5 * ((z.detach() - mean) / scale).square().sum(1) - scale.log().sum(1)
     # The value of log q(z_i|x_i) is among the scores; its gradient through the posterior is added.
-    return naming(columns.left(z), columns.right.detach(), past, z.dtype) - (own - own.detach())
+    return naming(columns.left(z), columns.right.detach(), past, out or z.dtype) - (own - own.detach()).to(
+        out or z.dtype
+    )
 
 
 def moments(mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -236,13 +247,7 @@ class InChunks(Distribution):
         """Log density (K, B), nats, of values (B, *X)."""
 
         def scored(z: Tensor, x: Tensor) -> Tensor:
-            px = self.model.likelihood(z)
-            if px.event_shape != x.shape[1:]:
-                raise ShapeError(
-                    f"the decoder describes observations of shape {tuple(px.event_shape)}, but x has "
-                    f"{tuple(x.shape[1:])}; reshape the data or the decoder's output so that they agree"
-                )
-            return px.log_prob(x)
+            return described(self.model.likelihood(z), x).log_prob(x)
 
         parts = zip(torch.split(self.z, self.chunk, 1), torch.split(value, self.chunk), strict=True)
         return torch.cat([again(scored, z, x) for z, x in parts], 1)

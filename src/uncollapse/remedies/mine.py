@@ -111,6 +111,11 @@ class MINE(Remedy):
         self.register_buffer("mass", torch.tensor(0.0))  # of its weights; below 1 while it is young
         self._handed: tuple[Tensor, Tensor] | None = None
 
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """What reads x."""
+        return (self.x_tower,)
+
     def term(self, draw: Draw, model: Model) -> Tensor:
         """Minus the estimate of the information, (B,) nats, mean over the K samples."""
         zs = compared(draw, self.compare, "MINE")

@@ -162,6 +162,11 @@ class MomentumContrast(Remedy):
         if self.reconstruct == "view" and self.query == "clean":
             raise BadInput('reconstruct="view" encodes a view, so there is no clean query; give query="view" too')
 
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The key encoder, if it is a copy."""
+        return () if self.key_encoder is None else (self.key_encoder,)
+
     def train(self, mode: bool = True) -> "MomentumContrast":
         """Training or evaluation mode; the key encoder trains only with the statistics of the batch."""
         super().train(mode)

@@ -2,7 +2,7 @@ r"""Cross-entropy of naming one's own candidate among K, where the scores are a 
 
 Setting: scores $s = L R$ of queries L (B, F) and candidates R (F, K); the candidate of query i is column i. Blocks of
 scores that fit into the processor's cache are made and used up; what is summed over candidates is carried on from block
-to block relative to the largest score so far.
+to block relative to the largest score so far. Several processes share the queries; each meets all candidates.
 """
 
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from uncollapse.errors import ShapeError
 from uncollapse.functional import LOG2E, NOTHING
+from uncollapse.processes import can_share, mine, shared, whole
 
 __all__ = ["naming"]
 
@@ -57,9 +58,19 @@ def naming(
         raise ShapeError(
             f"naming expects left (B, F) and right (F, K) with K >= B, got {tuple(left.shape)} and {tuple(right.shape)}"
         )
+    group = can_share(left)
     with torch.autocast(left.device.type, enabled=False):
-        losses: Tensor = Naming.apply(left, right, more, out, among)  # type: ignore[no-untyped-call]
-    return losses
+        if group is None:
+            losses: Tensor = Naming.apply(left, right, more, out, among)  # type: ignore[no-untyped-call]
+            return losses
+        own, first = mine(left, group), own_first(shared(right, group), group.rows(len(left)))
+        losses = Naming.apply(own, first, more, out, among)  # type: ignore[no-untyped-call]
+        return whole(losses, group, len(left))
+
+
+def own_first(right: Tensor, rows: slice) -> Tensor:
+    """The candidates (F, K) with the partners of some queries in front."""
+    return torch.cat([right[:, rows], right[:, : rows.start], right[:, rows.stop :]], 1)
 
 
 class Sums(NamedTuple):

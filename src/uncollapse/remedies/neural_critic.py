@@ -100,6 +100,11 @@ class NeuralCritic(Remedy):
         self.z_tower = head(latent, hidden_z, embed)
         self.score = Cosine(temperature, learn_temperature)
 
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """What reads x."""
+        return (self.x_tower,)
+
     def term(self, draw: Draw, model: Model) -> Tensor:
         """Loss of naming the partner, (B,) nats, mean over the K samples."""
         return self.task.loss(self.scores(draw, model))

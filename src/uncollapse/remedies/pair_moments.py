@@ -24,8 +24,8 @@ def mean_pairwise_kl(mean: Tensor, scale: Tensor) -> Tensor:
         >>> mean_pairwise_kl(torch.tensor([[0.0], [2.0]]), torch.ones(2, 1))
         tensor([2.], dtype=torch.float64)
     """
-    mean, scale, count = exact(mean - mean.detach().mean(0)), exact(scale), len(mean)
-    precision = scale.pow(-2)
+    mean, scale, count = exact(mean), exact(scale), len(mean)
+    mean, precision = mean - mean.detach().mean(0), scale.pow(-2)
     total = (scale.square() + mean.square()).sum(0) * precision.sum(0)
     total = total - 2 * mean.sum(0) * (mean * precision).sum(0) + count * (mean.square() * precision).sum(0)
     return (total - count**2) / (2 * count * (count - 1))
@@ -48,14 +48,17 @@ def deviation_of_kl(mean: Tensor, scale: Tensor) -> Tensor:
         tensor(1.4062, dtype=torch.float64)
     """
     count, average = len(mean), mean_pairwise_kl(mean, scale).sum()
-    mean, scale = exact(mean - mean.detach().mean(0)), exact(scale)
+    mean, scale = exact(mean), exact(scale)
+    mean = mean - mean.detach().mean(0)  # where float32 would drown small scales
     precision, logs = scale.square().reciprocal(), scale.log().sum(1)
     mine = torch.cat([scale.square() + mean.square(), mean], 1)  # KL(q_i||q_j) has their product
     theirs = torch.cat([0.5 * precision, -precision * mean], 1)
     f = centred(mine @ theirs.mean(0) - logs)
     g = centred(theirs @ mine.mean(0) + 0.5 * (precision * mean.square()).sum(1) + logs)
     u, v = centred(mine), centred(theirs)
-    within = count * (f.square().sum() + g.square().sum()) + ((u.T @ u) * (v.T @ v)).sum()
+    few = count < u.shape[1]  # then B x B numbers, else 4 D²
+    mixed = (u @ v.T).square().sum() if few else ((u.T @ u) * (v.T @ v)).sum()
+    within = count * (f.square().sum() + g.square().sum()) + mixed
     # Pairs (i, i) are 0 and do not count.
     variance = (within - (count - 1) * average.square()) / (count * (count - 1) - 1)
     differ = variance > ROUNDING * within / count**2

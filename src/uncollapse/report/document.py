@@ -2,12 +2,11 @@
 
 import base64
 import hashlib
-import os
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from uncollapse.errors import WorkFailed
+from uncollapse.drafts import drafted_file
+from uncollapse.errors import WorkFailed, spelled
 from uncollapse.report.load import number
 from uncollapse.report.table import show
 
@@ -43,11 +42,22 @@ def environment() -> "Environment":
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     made.globals.update(show=show, safe=markupsafe.Markup, number=number, duration=duration)
     return made
+
+
+def visible(value: Any) -> Any:
+    r"""What a template writes, with signs spelled out that would turn the direction of all that follows.
+
+    Example:
+        >>> print(visible("a\u202eb"), visible(1.5))
+        a\u202eb 1.5
+    """
+    return type(value)(spelled(value)) if isinstance(value, str) and spelled(value) != value else value
 
 
 def duration(seconds: float | None) -> str:
@@ -72,17 +82,10 @@ def write_page(text: str, path: str | Path) -> Path:
         WorkFailed: when the disk is full or may not be written.
     """
     path, content = Path(path), text.encode("utf-8", errors="replace")
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        with drafted_file(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise WorkFailed(
             f"expected to write the page of {len(content) / 1e6:.1f} MB to {path}, but {error.strerror or error}; "
             "free some space or choose another path"

@@ -11,7 +11,7 @@ from uncollapse.report.load import load_results, number
 from uncollapse.report.pairs import Difference, difference
 from uncollapse.report.render import escape_markdown
 from uncollapse.report.table import rows, show, unranked
-from uncollapse.store import read_json, write_json, write_text
+from uncollapse.store import write_json, write_text
 
 __all__ = ["details", "effect", "export"]
 
@@ -40,8 +40,7 @@ def export(folder: str | Path, to: str | Path) -> list[Path]:
     folder, to = Path(folder), Path(to)
     if folder.resolve() == to.resolve():
         raise BadInput(f"export writes into another folder than the study's own, got {to} twice")
-    mark = folder / "study.json"
-    header, results = load_results(folder, read_json(mark) if mark.exists() else None)
+    header, results = load_results(folder)
     for result in results:
         write_json(to / result["hash"] / "result.json", result)
     write_json(to / "study.json", header | {"hashes": [result["hash"] for result in results]})

@@ -5,7 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from uncollapse.errors import BadInput
+from uncollapse.errors import BadInput, Damaged, Outdated, WorkFailed
+from uncollapse.store import check_format, read_sealed
 
 __all__ = ["FORMAT", "load_results", "number", "order"]
 
@@ -87,11 +88,15 @@ def _header(folder: Path) -> tuple[dict[str, Any], str]:
 
 def _read(path: Path, header: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        return None, f"{path} cannot be read ({error.strerror or error}); check its permissions"
-    except (ValueError, RecursionError) as error:
-        return None, f"{path} is damaged or only half written ({error}); delete that folder and run the study again"
+        result = read_sealed(path)
+        if isinstance(result, dict):
+            check_format(path, result.get("format"), FORMAT, _writer(result))
+    except Damaged as error:
+        return None, f"{str(error).partition('; ')[0]}; run the study again, which does that run anew"
+    except Outdated as error:
+        return None, str(error)
+    except WorkFailed as error:
+        return None, f"{error}; check its permissions"
     if fault := _fault(result):
         return None, f"{path} is not a result file of this version ({fault}); remove it or run it again"
     if not result["hash"].startswith(path.parent.name):
@@ -101,6 +106,12 @@ def _read(path: Path, header: dict[str, Any]) -> tuple[dict[str, Any] | None, st
     if header.get("arms") and result["arm"] not in header["arms"]:
         return None, f"{path} is of the method {result['arm']!r}, which the study no longer has"
     return result, ""
+
+
+def _writer(result: dict[str, Any]) -> Any:
+    """The version of the package that wrote a result."""
+    versions = result.get("versions")
+    return versions.get("uncollapse") if isinstance(versions, dict) else None
 
 
 def _fault(result: Any) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from uncollapse.errors import spelled
 from uncollapse.report.caption import arrow, caption, marks
 from uncollapse.report.table import Cell, Column, Row, show, visible
 
@@ -85,7 +86,7 @@ def _table(rows: Sequence[Row], layout: Layout) -> "Table":
 def _rich_row(row: Row, columns: Sequence[Column], critic: bool) -> list[Any]:
     from rich.text import Text
 
-    name = Text.assemble(row.arm, *([] if row.complete else [(f"\n{row.progress}", "yellow")]))
+    name = Text.assemble(spelled(row.arm), *([] if row.complete else [(f"\n{row.progress}", "yellow")]))
     cells = [_rich_cell(row.cells[column.key], column) for column in columns]
     limit = [Text(show(row.critic_ceiling))] if critic else []
     agreement = [(f"\n{row.agreement}", "dim")] if row.agreement else []

@@ -1,7 +1,7 @@
 """`fit_seeds`: the same training from several seeds."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -152,11 +152,12 @@ def stacked(
 ) -> list[Fit]:
     """All seeds in one pass."""
     loops: list[Loop] = []
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), ExitStack() as folders:
         for model, objective, run in zip(models, objectives, runs, strict=True):
             rest = {key: value for key, value in run.items() if key not in {"watch", "folder"}}
             plan, files = Settings.of(**rest), RunFolder(run["folder"])
-            loops.append(Loop(model, data, objective, plan, files, run["watch"]))
+            folders.callback(files.release)
+            loops.append(Loop(model, data, objective, plan, files, watch=run["watch"]))
             loops[-1].train, loops[-1].valid = loops[0].train, loops[0].valid  # one copy on the device
         work = flops(models[0], data, loops[0].plan) * len(models)
         with shown(progress, sum(loop.total for loop in loops)) as report, threads_for(work):

@@ -1,12 +1,12 @@
 """Which way of training several seeds is the fastest here."""
 
-import pickle
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from uncollapse import launching
 from uncollapse.data import DataSet
 from uncollapse.errors import BadInput, Unsupported
 from uncollapse.plan import Settings
@@ -26,6 +26,8 @@ def choose(models: Sequence[Any], objectives: Sequence[Any], data: DataSet, plan
     """The way to train and why, in words."""
     if len(models) == 1:
         return "sequential", "there is one seed"
+    if (plan.devices or 1) > 1:
+        return "sequential", f"devices={plan.devices}: every batch is shared already"
     reason = refusal(models, objectives, data, plan)
     if accelerated(plan):
         return ("sequential", f"not stacked: {reason}") if reason else ("stacked", "an accelerator has room for all")
@@ -55,6 +57,8 @@ def work_ahead(work: float, examples: int, plan: Settings) -> float:
 
 def refusal(models: Sequence[Any], objectives: Sequence[Any], data: DataSet, plan: Settings) -> str:
     """Why these runs cannot be stacked, or nothing."""
+    if (plan.devices or 1) > 1:
+        return f"devices={plan.devices} shares every batch of one run"
     if plan.compile:
         return "a compiled step is one of a single run"
     if choose_precision(models[0], data, plan) != "32":
@@ -82,16 +86,4 @@ def packed(*things: Any) -> bytes:
     Raises:
         BadInput: when they cannot be, or when they live in the script that is running.
     """
-    import pickletools
-
-    try:
-        data = pickle.dumps(things)
-    except Exception as error:
-        raise BadInput(f"{PACKING}, and pickle says: {error}; {ADVICE}") from error
-    if any(isinstance(value, str) and value.split(" ")[0] == "__main__" for _, value, _ in pickletools.genops(data)):
-        raise BadInput(f"{PACKING}, which cannot see what the running script defines; {ADVICE}")
-    return data
-
-
-PACKING = 'how="processes" sends the model, the objective and watch to other processes'
-ADVICE = 'define their classes and functions at the top level of a module, or take how="sequential"'
+    return launching.packed('how="processes"', 'take how="sequential"', *things)

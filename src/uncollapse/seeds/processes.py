@@ -5,21 +5,24 @@ import pickle
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from uncollapse import errors
 from uncollapse.data import DataSet
+from uncollapse.drafts import scratch, sweep
 from uncollapse.errors import WorkFailed
 from uncollapse.fabric import interruptible
 from uncollapse.fit import Fit
+from uncollapse.launching import QUIET
 from uncollapse.seeds.choice import packed
 
 __all__ = ["cores", "train_apart"]
 
-QUIET = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+ROOM = ".uncollapse-seeds."  #: how the folders begin in which processes hand each other what they need
 
 
 def train_apart(
@@ -45,10 +48,10 @@ def train_apart(
         WorkFailed: when a process dies.
     """
     jobs = [packed(*parts) for parts in zip(models, objectives, runs, strict=True)]
-    room, pool = tempfile.TemporaryDirectory(), ThreadPoolExecutor(min(len(jobs), cores()))
-    with room, pool, interruptible() as interrupted:
-        shared, children = Path(room.name, "data"), Children()
-        shared.write_bytes(pickle.dumps(data, protocol=5))
+    pool = ThreadPoolExecutor(min(len(jobs), cores()))
+    with workroom() as room, pool, interruptible() as interrupted:
+        shared, children = room / "data", Children()
+        leave(shared, pickle.dumps(data, protocol=5))
         work = [
             pool.submit(children.run, job, shared, f"seed {run['seed']}") for job, run in zip(jobs, runs, strict=True)
         ]
@@ -73,6 +76,35 @@ def train_apart(
     return done
 
 
+@contextmanager
+def workroom() -> Iterator[Path]:
+    """A folder for what processes hand each other; those of processes that were killed are removed first."""
+    parent = Path(tempfile.gettempdir())
+    sweep(parent, ROOM)
+    with ExitStack() as stack:
+        try:
+            room = stack.enter_context(scratch(parent, ROOM))
+        except OSError as error:
+            words = f"cannot work in {parent}: {error.strerror or error}; set TMPDIR to a better folder"
+            raise WorkFailed(words) from error
+        yield room
+
+
+def leave(path: Path, content: bytes) -> None:
+    """Write a file for another process.
+
+    Raises:
+        WorkFailed: when the disk does not take it.
+    """
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise WorkFailed(
+            f"cannot hand {len(content) / 1e6:,.1f} MB to another process in {path.parent}: {error.strerror or error}; "
+            "free some space, or set TMPDIR to a larger folder"
+        ) from error
+
+
 class Children:
     """The processes that run now."""
 
@@ -83,7 +115,7 @@ class Children:
     def run(self, job: bytes, shared: Path, name: str) -> dict[str, Any]:
         """Do one job and return what its process left."""
         mine, answer = shared.with_name(f"{name}.job"), shared.with_name(f"{name}.answer")
-        mine.write_bytes(job)
+        leave(mine, job)
         if self.stopped:
             raise WorkFailed(f"{name} was not started, because another one failed")
         path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

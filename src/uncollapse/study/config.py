@@ -7,36 +7,15 @@ from typing import Any, TypeVar
 
 import yaml
 
-from uncollapse.errors import BadInput
+from uncollapse.errors import BadInput, Damaged
+from uncollapse.store import check_format
+from uncollapse.study.loading import loaded
 from uncollapse.study.naming import nearest
 from uncollapse.study.spec import Arm, Measure, ModelSpec, Run, Study
 
 __all__ = ["dump_study", "load_run", "load_study", "override", "parse"]
 
 T = TypeVar("T", Study, Run)
-
-
-class Loader(yaml.SafeLoader):
-    """Safe YAML that reads 1e-3 as a number and refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping whose keys are all different."""
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$|^[-+]?(?:\d[\d_]*\.[\d_]*|\.\d[\d_]*)$"),
-    list("-+0123456789."),
-)
 
 
 def load_study(path: str | Path, overrides: list[str] | None = None) -> Study:
@@ -66,13 +45,8 @@ def parse(kind: type[T], text: str, source: str = "<text>", overrides: list[str]
     """YAML text as a study or a run."""
     from pydantic import TypeAdapter, ValidationError
 
-    try:
-        tree = yaml.compose(text, Loader)
-        value = yaml.load(text, Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{source}:{mark.line + 1}" if mark else source
-        raise BadInput(f"{where}: {getattr(error, 'problem', None) or error}") from error
+    check_whole(text, source)
+    tree, value = loaded(text, source)
     if not isinstance(value, dict):
         raise BadInput(f"{source}: expected a mapping of settings, got {type(value).__name__ if value else 'nothing'}")
     for assignment in overrides or []:
@@ -169,9 +143,9 @@ def override(value: dict[str, Any], assignment: str) -> None:
     if not sign or not path:
         raise BadInput(f"an override looks like fit.lr=1e-3, got {assignment!r}")
     try:
-        item = yaml.load(text, Loader)
-    except yaml.YAMLError as error:
-        raise BadInput(f"the value in {assignment!r} is not valid YAML") from error
+        item = loaded(text, "")[1]
+    except BadInput as error:
+        raise BadInput(f"the value in {short(assignment)} is not valid YAML") from error
     *parents, last = path.split(".")
     for part in parents:
         inner = value.setdefault(part, {})
@@ -181,6 +155,29 @@ def override(value: dict[str, Any], assignment: str) -> None:
     value[last] = item
 
 
+BEGIN, END = "# uncollapse study, format {}", "# end of study"
+FORMAT = 1  #: of study.yaml, in its first line
+
+
 def dump_study(study: Study) -> str:
-    """A study as YAML that `parse` reads back to an equal study."""
-    return yaml.safe_dump(asdict(study), sort_keys=False, allow_unicode=True, width=110)
+    """A study as YAML that `parse` reads back to an equal study, with lines that show where it begins and ends."""
+    text = yaml.safe_dump(asdict(study), sort_keys=False, allow_unicode=True, width=110)
+    return f"{BEGIN.format(FORMAT)}\n{text}{END}\n"
+
+
+def check_whole(text: str, source: str) -> None:
+    """Refuse what `dump_study` wrote and somebody cut short: a part of a study may be a study too.
+
+    Raises:
+        Outdated: when a newer version wrote it.
+        Damaged: when its end is missing.
+    """
+    first, _, rest = text.partition("\n")
+    found = re.fullmatch(BEGIN.format(r"(\d+)"), first.strip())
+    if found is None:  # written by hand, or by an older version
+        return
+    check_format(Path(source), int(found[1]), FORMAT)
+    if END not in rest:
+        raise Damaged(
+            f"{source} is cut short: it should end with {END!r}; run the study from its own file again, which mends it"
+        )

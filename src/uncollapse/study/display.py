@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from uncollapse.errors import spelled
 from uncollapse.study.runner import Job
 
 if TYPE_CHECKING:
@@ -18,9 +19,13 @@ def live(console: "Console") -> Iterator[Callable[[list[Job]], None]]:
     """A function that shows the state of all jobs; without a terminal it prints a line a job that ends."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description:<28}"), BarColumn(24), TextColumn("{task.fields[note]}"))
+    columns = (
+        TextColumn("{task.description:<28}", markup=False),  # names of methods may hold brackets
+        BarColumn(24),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
     with Progress(*columns, TimeElapsedColumn(), console=console) as bars:
-        whole = bars.add_task("[bold]all runs", total=None, note="starting")
+        whole = bars.add_task("all runs", total=None, note="starting")
         rows: dict[str, TaskID] = {}
         told: set[str] = set()
 
@@ -31,7 +36,7 @@ def live(console: "Console") -> Iterator[Callable[[list[Job]], None]]:
                 name = job.folder.name
                 if job.state == "running":
                     if name not in rows:
-                        rows[name] = bars.add_task(job.label, total=1, note="")
+                        rows[name] = bars.add_task(spelled(job.label), total=1, note="")
                     update(bars, rows[name], job)
                 elif name in rows:
                     bars.remove_task(rows.pop(name))
@@ -50,7 +55,7 @@ def tell(console: "Console", over: list[Job], told: set[str]) -> None:
     for job in over:
         if job.folder.name not in told:
             told.add(job.folder.name)
-            console.print(f"{job.state}: {job.label}{': ' + job.note if job.note else ''}")
+            console.print(spelled(f"{job.state}: {job.label}{': ' + job.note if job.note else ''}"), markup=False)
 
 
 def update(bars: "Progress", row: "TaskID", job: Job) -> None:

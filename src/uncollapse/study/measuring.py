@@ -1,6 +1,6 @@
 """What is measured of a trained model, and along the way."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -33,23 +33,34 @@ __all__ = ["measure", "watcher"]
 NO_DISTANCE = ("tokens", "negative-binomial", "multinomial")  #: data whose raw values are no feature space
 
 
-def watcher(data: DataSet, asked: Measure) -> Callable[[Any], dict[str, float]]:
+@dataclass(frozen=True)
+class Watcher:
     """What is measured at every validation: the bracket, KL and active units of the validation part.
 
-    Where the study asks for a paper's per-batch mutual information, that stands beside as `mi_legacy`.
+    Attributes:
+        data: whose validation part it is.
+        batch: B, where the study asks for a paper's per-batch mutual information, which then stands beside as
+            `mi_legacy`.
     """
-    paper = [one.get("batch", 50) for one in asked.legacy.values() if one["formula"] == "batch_mutual_information"]
 
-    def watch(model: Any) -> dict[str, float]:
-        codes = Codes.of(model, data.valid)
+    data: DataSet
+    batch: int | None = None
+
+    def __call__(self, model: Any) -> dict[str, float]:
+        """Numbers by name."""
+        codes = Codes.of(model, self.data.valid)
         bracket = mutual_information(codes)
-        old = {"mi_legacy": float(formulas.batch_mutual_information(codes, paper[0]))} if paper else {}
+        old = {} if self.batch is None else {"mi_legacy": float(formulas.batch_mutual_information(codes, self.batch))}
         return {
             "mi_lower": float(bracket.lower), "mi_upper": float(bracket.upper),
             "kl": float(kl(codes)), "active_units": float(active_units(codes)), **old,
         }  # fmt: skip
 
-    return watch
+
+def watcher(data: DataSet, asked: Measure) -> Watcher:
+    """What a study watches; unlike a function within a function, it can be sent to another process."""
+    paper = [one.get("batch", 50) for one in asked.legacy.values() if one["formula"] == "batch_mutual_information"]
+    return Watcher(data, paper[0] if paper else None)
 
 
 def measure(run: Run, model: Any, data: DataSet) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from uncollapse.errors import WorkFailed
-from uncollapse.store import read_json
+from uncollapse.errors import Damaged
+from uncollapse.store import check_format, read_sealed
 
 __all__ = ["FORMAT", "finished"]
 
@@ -15,12 +15,14 @@ def finished(folder: Path) -> dict[str, Any] | None:
     """The result in a folder, or None when there is none yet.
 
     Raises:
-        WorkFailed: when the file is damaged or of another version.
+        Damaged: when the file is cut short or was changed.
+        Outdated: when a newer version wrote it.
     """
     path = folder / "result.json"
     if not path.exists():
         return None
-    result = read_json(path)
-    if not isinstance(result, dict) or result.get("format") != FORMAT:
-        raise WorkFailed(f"{path} is not a result of this version; move it away and run again")
+    result = read_sealed(path)
+    if not isinstance(result, dict):
+        raise Damaged(f"{path} is no result, but a {type(result).__name__}")
+    check_format(path, result.get("format"), FORMAT, (result.get("versions") or {}).get("uncollapse"))
     return result

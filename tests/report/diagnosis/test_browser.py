@@ -10,6 +10,7 @@ import tempfile
 
 import pytest
 
+from uncollapse.report import page
 from uncollapse.report.diagnosis import write
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -261,3 +262,82 @@ def test_without_the_script_it_can_be_read_and_it_prints(browser, pages, tmp_pat
         .concat(document.querySelector('.told').getBoundingClientRect().height > 50)""")
     assert seen == [0, 0, 0, True]
     assert (tmp_path / "page.pdf").read_bytes().count(b"/Type /Page\n") >= 3
+
+
+HOSTILE = (
+    "<script>document.title='pwned'</script>",
+    '"><img src=x onerror="document.title=\'pwned\'">',
+    "'><svg onload=document.title='pwned'><text>svg</text></svg>",
+    "javascript:document.title='pwned'",
+    "</style></title></textarea><script>document.title='pwned'</script>",
+    "{{7*7}} ${7*7} {% raw %} $\\frac{",
+    "<a href=\"javascript:document.title='pwned'\">link</a><base href=//evil>",
+    "<meta http-equiv=refresh content=0;url=//evil>",
+    "&lt;script&gt; <!-- --> ]]> \u202eright to left\u202c \x1b[31m \x00",
+)
+OURS = {"data", "word", "unit", "state", "hash"}  # what no user writes: packed pixels, our words
+
+
+def spoiled(value, turn):
+    """The same with every text that a user may give replaced by a hostile one, keys of open tables included."""
+    if isinstance(value, str):
+        turn[0] += 1
+        return HOSTILE[turn[0] % len(HOSTILE)] + f" {turn[0]}"
+    if isinstance(value, list):
+        return [spoiled(one, turn) for one in value]
+    if isinstance(value, dict):
+        return {key: one if key in OURS and not isinstance(one, dict | list) else spoiled(one, turn)
+                for key, one in value.items()}  # fmt: skip
+    return value
+
+
+def hostile_study(study):
+    header, results = study(seeds=(0,))
+    turn, names = [0], {}
+    for arm in header["arms"]:
+        names[arm] = spoiled(arm, turn)
+    made = []
+    for result in results:
+        one = spoiled(result, turn) | {"arm": names[result["arm"]], "images": result["images"]}
+        one["versions"] |= {HOSTILE[0]: HOSTILE[1]}
+        one["run"]["model"] |= {HOSTILE[2]: HOSTILE[3]}
+        made.append(one)
+    arms = {"arms": list(names.values()), "baseline": names[header["baseline"]], "remarks": list(HOSTILE)}
+    return spoiled(header, turn) | arms, made
+
+
+LOOK = """({
+    title: document.title, scripts: document.scripts.length, bases: document.querySelectorAll('base').length,
+    images: [...document.images].filter(one => !one.src.startsWith('data:')).length,
+    handlers: [...document.querySelectorAll('*')].flatMap(e => [...e.attributes]).filter(a => /^on/.test(a.name)),
+    links: [...document.querySelectorAll('[href]')].filter(e => /^\\s*javascript/i.test(e.attributes.href.value)),
+    metas: document.querySelectorAll('meta[http-equiv=refresh]').length,
+    broken: document.querySelectorAll('parsererror').length,
+    text: document.body.textContent,
+})"""
+
+
+@pytest.mark.parametrize("kind", ["study", "diagnosis"])
+def test_pages_of_strangers(browser, study, diagnosis, tmp_path, kind):
+    """Whatever a user, a data set or a file name says stays text in a real browser, and nothing complains."""
+    path = tmp_path / f"{kind}.html"
+    if kind == "study":
+        page.write(*hostile_study(study), path)
+    else:
+        made = diagnosis(count=40, size=6, names=list(HOSTILE[:5]))
+        write(spoiled(made, [0]) | {"images": made["images"], "tests": made["tests"]}, path)
+    browser.complaints.clear()
+    browser.open(path, 1280)
+    browser.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    seen = browser.run(LOOK)
+    assert "pwned" in seen["text"]
+    assert not seen["title"].startswith("pwned")
+    assert seen["title"].endswith(" · uncollapse")
+    assert (seen["scripts"], seen["bases"], seen["images"]) == (kind == "diagnosis", 0, 0)
+    assert (seen["handlers"], seen["links"], seen["metas"], seen["broken"]) == ([], [], 0, 0)
+    assert "{{7*7}}" in seen["text"]
+    assert "\\u202eright to left\\u202c \\x1b[31m \\x00" in seen["text"]
+    assert not {"\u202e", "\x1b"} & set(seen["text"])
+    assert browser.complaints == []
+    if os.environ.get("UNCOLLAPSE_SHOTS"):
+        browser.shot(tmp_path.parent / f"{kind}.png")

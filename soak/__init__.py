@@ -1,0 +1,1 @@
+"""Long experiments: load held, faults survived, bad inputs tried, with nothing lost."""

@@ -1,0 +1,3 @@
+"""`peers.py` is a script of its own."""
+
+collect_ignore = ["peers.py", "cases.py"]
