@@ -54,6 +54,7 @@ def test_two_processes_give_what_one_gives_and_another_number_goes_on(tmp_path):
     assert not (tmp_path / "weights.safetensors").exists()
     resumed = fit(together[0], X, together[1], batches=20, folder=tmp_path, **SETTINGS)  # by one process
     assert (one.processes, resumed.processes, resumed.steps) == (1, 1, 20)
+    assert resumed.folder == tmp_path
     close(alone[0], together[0])
     close(alone[1], together[1])
     twice = problem()

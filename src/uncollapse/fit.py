@@ -80,7 +80,9 @@ def fit(
     try:
         with torch.random.fork_rng(), team.at_work(model, objective):
             loop = Loop(model, as_data(data), objective, plan, files, team, watch)
-            return loop.run(progress if team.first else False)
+            done = loop.run(progress if team.first else False)
+            done.folder = None if folder is None else Path(folder)  # the same in processes that keep nothing there
+            return done
     finally:
         files.release()
 
