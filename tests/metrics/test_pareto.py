@@ -14,6 +14,8 @@ def test_effective_samples():
     assert effective_samples(log_w).tolist() == pytest.approx([4, 1, 2])
     w = torch.rand(1, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert effective_samples(w.log() + 700).item() == pytest.approx(float(w.sum() ** 2 / w.square().sum()))
+    far = effective_samples(torch.full((1, 25), -7.3e15, dtype=torch.float64))  # where numbers are a nat apart
+    assert far.item() == 25
 
 
 @pytest.mark.parametrize("shape", [-0.3, 0.1, 0.5, 0.9, 1.5])

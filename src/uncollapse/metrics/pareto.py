@@ -26,7 +26,8 @@ def effective_samples(log_weights: Tensor) -> Tensor:
         >>> effective_samples(torch.zeros(1, 8))
         tensor([8.])
     """
-    return (2 * log_weights.logsumexp(1) - (2 * log_weights).logsumexp(1)).exp()
+    weights = (log_weights - log_weights.amax(1, keepdim=True)).exp()  # the sums of large logarithms would be rounding
+    return weights.sum(1).square() / weights.square().sum(1)
 
 
 def pareto_shape(log_weights: Tensor) -> Tensor:
