@@ -41,7 +41,7 @@ ROUND = 300  # seconds of a round by the clock; a busy machine gives less of the
 SHORTEST = 20
 PACKAGES = ("atheris", "numpy", "torch", "pyarrow", "pillow", "h5py", "pyyaml", "safetensors")
 EMPTY: dict[str, Any] = {"cpu_seconds": 0.0, "executions": 0, "edges": 0, "mended": {}}
-LIMITS = ("-rss_limit_mb=4000", "-timeout=300", "-print_final_stats=1", "-reload=0")
+LIMITS = ("-rss_limit_mb=4000", "-timeout=400", "-print_final_stats=1", "-reload=0")
 
 
 def kept(reader: str) -> Path:

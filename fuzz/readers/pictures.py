@@ -27,7 +27,8 @@ def run(data: bytes, folder: Path) -> Any:
         return images.show(io.BytesIO(picture), "the picture", view)
     if not named(folder, name, picture):
         return None
-    return pictures.write(Store(), sorted_out(folder / "all", (0.4, 0.3, 0.3), 0), view)
+    (folder / "made").mkdir()
+    return pictures.write(Store(folder / "made"), sorted_out(folder / "all", (0.4, 0.3, 0.3), 0), view)
 
 
 def named(folder: Path, name: bytes, picture: bytes) -> bool:

@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,6 @@ from uncollapse.optimisers import Stepper, optimiser
 from uncollapse.plan import Settings
 from uncollapse.precision import lay_out
 from uncollapse.team import Team
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Engine", "interruptible"]
 

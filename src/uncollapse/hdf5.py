@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from uncollapse.errors import BadInput, UncollapseError, said
-from uncollapse.limits import advice, room
+from uncollapse.limits import MAX_BYTES, advice, room
 
 __all__ = ["Cells", "read_cells"]
 
@@ -154,23 +154,45 @@ def texts(item: Any, path: Path) -> list[str]:
             raise BadInput(
                 f"{item.name} in {path} is damaged: codes {codes.min()} to {codes.max()} of {len(names)} names"
             )
+        fits(int(np.array([*map(len, names), 7])[codes].sum()), item, path)
         return ["missing" if code < 0 else names[code] for code in codes]
     taken, piece = (math.prod(sides) * max(8, item.dtype.itemsize) for sides in (item.shape, item.chunks or (0,)))
     if max(taken, piece) > (allowed := room(path.stat().st_size)) or taken > MOST_CHUNK:
         raise BadInput(f"{item.name} in {path} announces {item.size} entries, {advice(allowed)}")
-    values = item.asstr()[:] if item.dtype.kind in "OS" else item[:]
+    if item.dtype.kind == "O":
+        return words(item, path)
+    values = item.asstr()[:] if item.dtype.kind == "S" else item[:]
     return [str(value) for value in values]
+
+
+def words(item: Any, path: Path) -> list[str]:
+    """Texts of any length, a stretch at a time: every one of them may be all that the file holds."""
+    step = max(1, min(ROWS, MAX_BYTES // max(path.stat().st_size, 1)))
+    found: list[str] = []
+    taken = 0
+    for start in range(0, len(item), step):
+        found += item.asstr()[start : start + step].tolist()
+        taken += sum(map(len, found[start:]))
+        fits(taken, item, path)
+    return found
+
+
+def fits(taken: int, item: Any, path: Path) -> None:
+    """Refuse texts that take more than a file of this size may."""
+    if taken > (allowed := room(path.stat().st_size)):
+        raise BadInput(f"{item.name} in {path} holds {taken} characters, {advice(allowed)}")
 
 
 def names_of(file: Any, path: Path) -> tuple[str, ...]:
     """Names of the genes; empty if there are none."""
     import h5py
 
-    group = file.get("var")
-    if not isinstance(group, h5py.Group):
+    if file.get("var", getlink=True) is None:
         return ()
-    index = group.attrs.get("_index", "_index")
-    return tuple(texts(inside(group, str(index), path), path)) if str(index) in group else ()
+    group = inside(file, "var", path)
+    index = str(group.attrs.get("_index", "_index"))
+    known = isinstance(group, h5py.Group) and group.get(index, getlink=True) is not None
+    return tuple(texts(inside(group, index, path), path)) if known else ()
 
 
 def main() -> int:

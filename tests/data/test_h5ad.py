@@ -116,6 +116,33 @@ def test_nothing_outside_the_file_is_read(tmp_path, how):
         load(tmp_path / "x.h5ad")
 
 
+@pytest.mark.parametrize("name", ["var", "var/gene"])
+def test_names_outside_the_file_are_not_read(tmp_path, name):
+    write(tmp_path / "other.h5", counts())
+    write(tmp_path / "x.h5ad", counts())
+    with h5py.File(tmp_path / "x.h5ad", "r+") as file:
+        del file[name]
+        file[name] = h5py.ExternalLink("other.h5", name)
+    with pytest.raises(BadInput, match="only what lies in the file itself"):
+        load(tmp_path / "x.h5ad")
+
+
+@pytest.mark.parametrize("repeated", ["words", "codes"])
+def test_one_long_text_that_stands_for_many_is_refused(tmp_path, monkeypatch, repeated):
+    """A text of variable length is kept once, however often it is referred to."""
+    monkeypatch.setattr("uncollapse.limits.CARELESS", 2**20)
+    monkeypatch.setattr("uncollapse.limits.RATIO", 1)
+    write(tmp_path / "x.h5ad", counts())
+    with h5py.File(tmp_path / "x.h5ad", "r+") as file:
+        if repeated == "words":
+            file.create_dataset("obs/long", (N,), h5py.string_dtype(), fillvalue="x" * 60_000)
+        else:
+            file["obs/long/codes"] = np.zeros(N, np.int8)
+            file.create_dataset("obs/long/categories", data=["x" * 60_000], dtype=h5py.string_dtype())
+    with pytest.raises(BadInput, match=r"holds 2[0-9]* characters, more than"):
+        read_cells(tmp_path / "x.h5ad", None, "long")
+
+
 def broken(path, name, value):
     write(path, counts(), "csr")
     with h5py.File(path, "r+") as file:

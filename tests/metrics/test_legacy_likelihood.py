@@ -9,7 +9,7 @@ from uncollapse import VAE, Codes
 from uncollapse.distributions import FixedGaussian
 from uncollapse.errors import BadInput, ShapeError, Unsupported
 from uncollapse.metrics import legacy, nll
-from uncollapse.metrics.likelihood import samples_of
+from uncollapse.metrics.densities import Draws
 from uncollapse.nets import MLPDecoder, MLPEncoder
 from uncollapse.testing import LinearVAE, ToyModel
 from uncollapse.testing.toy import Prototypes
@@ -27,7 +27,7 @@ def slow_terms(model, x, samples, seed):
     """r, log p - log q and KL by one example and one draw at a time."""
     with torch.no_grad():
         q, p = model.posterior(x), model.prior()
-        z = torch.cat([samples_of(model.posterior(x[i : i + 1]), samples, seed, i) for i in range(len(x))], 1)
+        z = torch.cat([Draws(model.posterior(x[i : i + 1]), samples, seed, i).samples() for i in range(len(x))], 1)
         each = [(k, i) for k in range(samples) for i in range(len(x))]
         r = torch.tensor([-float(model.likelihood(z[k, i]).log_prob(x[i])) for k, i in each])
         ratio = torch.tensor([float(p.log_prob(z[k, i]) - q.log_prob(z[k])[i]) for k, i in each])
@@ -77,7 +77,7 @@ def test_flat_formula(small):
 
 def test_one_draw_of_the_elbo_without_the_last_batch(small):
     model, x, (_, _, kl) = small
-    z = samples_of(model.posterior(x), 1, 4, 0)[0]
+    z = Draws(model.posterior(x), 1, 4, 0).samples()[0]
     each = -model.likelihood(z).log_prob(x) + kl
     found = legacy.negative_elbo(model, x, batch=4, seed=4)
     assert found == pytest.approx(float(each[:8].mean()), abs=1e-6)

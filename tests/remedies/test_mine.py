@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from uncollapse import Codes, Draw, Objective, draw, metrics
+from uncollapse import VAE, Codes, Draw, Objective, draw, metrics
 from uncollapse.distributions import standard_normal
-from uncollapse.errors import BadInput, ShapeError
+from uncollapse.errors import BadInput, NonFinite, ShapeError
 from uncollapse.remedies import MINE
 from uncollapse.testing import Prototypes, ToyModel
 
@@ -228,3 +228,18 @@ def test_comparing_means_raises_the_estimate_and_little_information():
     information, estimate = trained(weight=5.0, compare="mean")
     assert information < estimate - 0.5
     assert information < trained(weight=5.0)[0] - 1.0
+
+
+def test_scores_that_overflow_stop_training_before_the_weights_are_touched():
+    """exp(T - 1) of nwj has no bound: `fit` says at which step, and the weights stay as they were."""
+    from uncollapse.fit import fit
+
+    torch.manual_seed(0)
+    model = VAE(nn.Linear(16, 8), nn.Linear(4, 16), latent=4)
+    remedy = MINE((16,), latent=4, bound="nwj")
+    with torch.no_grad():
+        remedy.joint[-1].bias.fill_(100.0)
+    before = [p.clone() for p in model.parameters()]
+    with pytest.raises(NonFinite, match="the term mine is NaN or infinite at step 0"):
+        fit(model, torch.rand(64, 16).round(), Objective([remedy]), batches=3, batch_size=32)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))

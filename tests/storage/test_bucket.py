@@ -34,6 +34,19 @@ def test_files_in_and_out(bucket, tmp_path):
     assert Bucket(f"memory://{uuid.uuid4().hex}").find() == {}
 
 
+def test_names_that_lead_out_of_a_folder_are_not_listed(bucket):
+    for name in ("x", "../y", "a/../../y", "a//y", "./y", "a\\..\\y"):
+        bucket.fs.store[f"{bucket.root}/{name}"] = bucket.fs.store.get("no") or made(bucket, name)
+    assert set(bucket.find()) == {"x"}
+
+
+def made(bucket, name):
+    """An object of that very name; the file system itself would tidy it up."""
+    from fsspec.implementations.memory import MemoryFile
+
+    return MemoryFile(bucket.fs, f"{bucket.root}/{name}", b"1")
+
+
 def test_a_stamp_changes_with_the_file(bucket):
     bucket.write("x", "1")
     before = bucket.find()["x"]

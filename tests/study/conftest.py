@@ -1,6 +1,7 @@
 """A study that takes seconds: an MLP VAE on digits."""
 
 import pytest
+import torch
 
 from uncollapse.study import Study
 from uncollapse.study.config import parse
@@ -18,6 +19,15 @@ arms:
     remedies:
       - SelfCritic: {weight: {linear: {start: 0, end: 5, over: 10}}}
 """
+
+
+@pytest.fixture(autouse=True)
+def one_thread(torch_globals_stay):
+    """As many threads as workers have: sums of several are other bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import uuid
 import pytest
 
 from uncollapse.cli import app
-from uncollapse.errors import BadInput
+from uncollapse.errors import BadInput, WorkFailed
 from uncollapse.storage import at, cloud
 from uncollapse.storage.bucket import Bucket
-from uncollapse.study import work
+from uncollapse.study import work, worker
 from uncollapse.study.attempts import attempts
 from uncollapse.study.task import Task, do
 from uncollapse.study.worker import work_through
@@ -52,6 +52,24 @@ def test_a_store_that_cannot_keep_workers_apart_is_refused_before_any_work(tiny,
     with pytest.raises(BadInput, match="two workers could not be kept apart"):
         work_through(tiny, address)
     assert at(address).bucket.find() == {}
+
+
+def test_a_store_that_goes_away_and_comes_back_is_waited_for(tiny, address, monkeypatch):
+    genuine, left = Bucket.has, [3]
+
+    def has(self, name):
+        if name.endswith("failed.json") and left[0]:
+            left[0] -= 1
+            raise OSError(5, "cannot reach it")
+        return genuine(self, name)
+
+    monkeypatch.setattr(Bucket, "has", has)
+    monkeypatch.setattr(worker, "POLL", 0.01)
+    assert [job.state for job in work_through(tiny, address)] == ["done"] * 4
+    monkeypatch.setattr(worker, "AWAY", 0.0)
+    left[0] = -1
+    with pytest.raises(WorkFailed, match="out of reach for 0 seconds: cannot reach it; start again"):
+        work_through(tiny, f"{address}2")
 
 
 def test_another_machine_goes_on_where_one_was_interrupted(tiny, address, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from uncollapse.errors import RunConflict, WorkFailed
 __all__ = ["LEASE", "Claim", "top", "try_claim"]
 
 BEATS = 6  #: signs of life in a lease
-PATTERN = re.compile(r"claim-(\d+)\.json")
+PATTERN = re.compile(r"claim-(\d{1,18})\.json")
 
 
 def top(shelf: Shelf) -> tuple[int, dict[str, Any]]:
@@ -42,7 +42,7 @@ def parsed(text: str) -> dict[str, Any]:
     """The content of a claim; one that was cut short says nothing."""
     try:
         found = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

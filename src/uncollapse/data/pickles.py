@@ -105,7 +105,7 @@ class Careful(pickle._Unpickler):  # the one in C lets a file claim memory at wi
         """What a name in the file stands for."""
         if (module, name) not in ADMITTED:
             raise BadInput(
-                f"it names {module}.{name}, which plain numbers do not need; do not open it elsewhere either"
+                f"it names {f'{module}.{name}'[:100]}, which plain numbers do not need; do not open it elsewhere either"
             )
         return ADMITTED[module, name]
 

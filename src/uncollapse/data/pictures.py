@@ -1,5 +1,6 @@
 """Image folders: any folder of pictures, CelebA and FFHQ; never all in memory."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -31,7 +32,7 @@ FIRST_FACE = tuple(
 )
 CELEBS, FACES = 202_599, 70_000
 SPLIT = (55_000, 60_000)
-PIECE = 256
+PIECE, PIECE_BYTES = 256, 64 * 2**20  #: pictures that are held at the same time, at most
 
 
 def read_folder(
@@ -106,7 +107,7 @@ def slug(name: str) -> str:
 
 
 def write(store: Store, album: Album, view: View) -> None:
-    """All parts, a few hundred pictures at a time."""
+    """All parts, some pictures at a time."""
     first = show(album.paths["train"][0], f"{album.paths['train'][0]}", view)
     same = View(view.size, view.crop, len(first), view.box)
     for part, paths in album.paths.items():
@@ -119,9 +120,10 @@ def write(store: Store, album: Album, view: View) -> None:
 
 def pieces(paths: list[Path], view: View, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     """Bytes (n, C, H, W)."""
-    for start in range(0, len(paths), PIECE):
+    count = max(1, min(PIECE, PIECE_BYTES // math.prod(shape)))
+    for start in range(0, len(paths), count):
         images = []
-        for path in paths[start : start + PIECE]:
+        for path in paths[start : start + count]:
             images.append(show(path, f"{path}", view))
             if images[-1].shape != shape:
                 raise BadInput(

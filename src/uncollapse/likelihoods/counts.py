@@ -120,7 +120,7 @@ class Counts(Distribution):
         size = x.sum(-1) if self.size is None else self.size.to(x.dtype)
         log_size = size.clamp(min=torch.finfo(x.dtype).tiny).log()  # an empty example has probability 1
         log_mean, log_r = self.log_rate + log_size.unsqueeze(-1), self.log_dispersion.to(x.dtype).clamp(*ENDS)
-        r, over = log_r.exp(), F.softplus(log_mean - log_r)  # log(1 + mu / r)
+        r, over = log_r.exp(), F.softplus(log_mean - log_r, threshold=50)  # log(1 + mu / r), to the last bit
         found = rising(x, log_r) - torch.lgamma(x + 1) + x * (log_mean - over) - r * over
         return found.sum(-1).to(self.log_rate.dtype)
 

@@ -201,8 +201,3 @@ def log_weights(model: Model, draws: Draws, x: Tensor, rows: int, half: bool) ->
 def check_fit(px: Distribution, x: Tensor) -> None:
     """Refuse examples x (B, *X) that the likelihood does not describe, or to which it gives no probability."""
     check_observed(described(px, x), float(x.min()), float(x.max()))
-
-
-def samples_of(q: Distribution, samples: int, seed: int, first: int) -> Tensor:
-    """Samples (K, B, D) of a block of posteriors whose first example has the number `first`."""
-    return Draws(q, samples, seed, first).samples()

@@ -44,11 +44,6 @@ class Group:
         dist.all_reduce(value, group=self.group)
         return value
 
-    def send(self, value: torch.Tensor) -> torch.Tensor:
-        """What the first process has, in place."""
-        dist.broadcast(value, src=0 if self.group is None else dist.get_global_rank(self.group, 0), group=self.group)
-        return value
-
     def told(self, value: Any) -> Any:
         """A plain object of the first process, known to all."""
         box = [value]

@@ -68,13 +68,13 @@ class Apart(Distribution):
         return self._unfold(whole(self.own.variance, self.group, self.count))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Samples (*S, K, B, *X), without gradient; their noise depends on the number of processes."""
+        """Samples (*S, K, B, *X), without gradient, with the noise of the whole batch."""
         with torch.no_grad():
             found = [self._drawn() for _ in range(Size(sample_shape).numel())]
         return torch.stack(found).view(*sample_shape, *self.batch_shape, *self.event_shape)
 
     def _drawn(self) -> Tensor:
-        with own_rows(self.group, self.count, self.model):
+        with own_rows(self.group, self.count, None):  # no network draws here: the likelihood does
             own = self.own.sample()
         return whole(own, self.group, self.count)
 

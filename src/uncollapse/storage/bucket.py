@@ -64,7 +64,8 @@ class Bucket:
             except FileNotFoundError:
                 return {}
         start = len(self.root.lstrip("/")) + 1
-        return {path.lstrip("/")[start:]: stamp(entry) for path, entry in found.items() if entry["type"] == "file"}
+        names = {path: path.lstrip("/")[start:] for path, entry in found.items() if entry["type"] == "file"}
+        return {name: stamp(found[path]) for path, name in names.items() if plain(name)}
 
     def names(self) -> list[str]:
         """Names of the files in it, without those in folders in it."""
@@ -143,6 +144,11 @@ class Bucket:
         """Remove a file, if it is there."""
         with suppress(FileNotFoundError), reaching(self.name):
             self.fs.rm_file(self.path(name))
+
+
+def plain(name: str) -> bool:
+    """Whether a name, used below a folder, stays below it; a store takes any name, `../x` too."""
+    return bool(name) and "\\" not in name and not {"", ".", ".."} & set(name.split("/"))
 
 
 def stamp(entry: dict[str, Any]) -> str:

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from uncollapse.claim import LEASE
+from uncollapse.errors import WorkFailed
 from uncollapse.storage import Place, at
 from uncollapse.study.jobs import Job, reason_of
-from uncollapse.study.runner import prepare
+from uncollapse.study.runner import AWAY, prepare
 from uncollapse.study.spec import Study
 from uncollapse.study.task import Task, do
 
@@ -33,6 +34,9 @@ def work_through(
 
     Returns:
         All jobs, each done or failed, here or elsewhere.
+
+    Raises:
+        WorkFailed: when the place is out of reach for ten minutes.
     """
     place = at(folder) if isinstance(folder, str | Path) else folder
     place.refresh()
@@ -40,13 +44,17 @@ def work_through(
     show = watch or (lambda jobs: None)
     for job in jobs:
         if again and job.state == "failed":
-            place.remove(job.folder.name, "failed.json")
-            job.state, job.note = "waiting", ""
+            cleared(job, place)
     left = [job for job in jobs if job.state not in {"done", "failed"}]
+    reached = time.monotonic()
     while left:
         worked = False
         for job in left:
             worked |= take(job, place, data_dir, lease, lambda: show(jobs))
+        if any(job.state != "waiting" for job in left):
+            reached = time.monotonic()
+        elif time.monotonic() - reached > AWAY:
+            raise WorkFailed(f"{place.name} has been out of reach for {AWAY:.0f} seconds: {left[0].note}; start again")
         left = [job for job in left if job.state not in {"done", "failed"}]
         show(jobs)
         if left and not worked:
@@ -56,12 +64,25 @@ def work_through(
     return jobs
 
 
+def cleared(job: Job, place: Place) -> None:
+    """Let a run that failed be taken again."""
+    try:
+        place.remove(job.folder.name, "failed.json")
+    except OSError as error:
+        raise WorkFailed(f"cannot write {place.name}: {error.strerror or error}") from error
+    job.state, job.note = "waiting", ""
+
+
 def take(job: Job, place: Place, data_dir: str | None, lease: float, show: Callable[[], None]) -> bool:
-    """Do one run, if it is free; whether there was anything to do."""
-    if place.holds(job.folder.name, "failed.json"):
-        place.refresh()
-        job.state, job.note = "failed", reason_of(job.folder / "failed.json")
-        return True
+    """Do one run, if it is free; whether there was anything to do. A place out of reach leaves the run waiting."""
+    try:
+        if place.holds(job.folder.name, "failed.json"):
+            place.refresh()
+            job.state, job.note = "failed", reason_of(job.folder / "failed.json")
+            return True
+    except (OSError, WorkFailed) as error:
+        job.state, job.note = "waiting", getattr(error, "strerror", None) or str(error)
+        return False
     show()
     outcome = do(Task(job.run, place.name, job.folder.name, job.fingerprint, data_dir, lease=lease, engine="worker"))
     if outcome["state"] == "interrupted":

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from uncollapse.errors import BadInput
 
-__all__ = ["Engine", "Resources", "missing", "quiet"]
+__all__ = ["Engine", "Resources", "closing", "missing", "quiet"]
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 PLAIN = ("cpus", "gpus", "memory", "minutes")
@@ -101,6 +101,17 @@ def size(text: str) -> int:
 def missing(engine: str, package: str) -> BadInput:
     """The sentence for an engine whose library is not there."""
     return BadInput(f"the engine {engine} needs {package}, which is not installed: pip install 'uncollapse[{engine}]'")
+
+
+@contextmanager
+def closing(engine: Engine) -> Iterator[Engine]:
+    """Close an engine in the end; leaving by an error stops its workers at once."""
+    try:
+        yield engine
+        engine.close()
+    except BaseException:
+        engine.close(at_once=True)
+        raise
 
 
 def threads(count: int) -> dict[str, str]:

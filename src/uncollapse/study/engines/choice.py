@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from uncollapse.errors import BadInput
-from uncollapse.study.engines.base import Engine, Resources, quiet
+from uncollapse.study.engines.base import Engine, Resources, closing, quiet
 from uncollapse.study.engines.local import LocalEngine
 
 __all__ = ["ENGINES", "open_engine"]
@@ -34,14 +34,8 @@ def open_engine(
         BadInput: when there is no such engine, its library is not installed, or it does not take these options.
     """
     needs = resources or Resources()
-    with quiet(needs.cpus):
-        engine = made(name, workers, address, needs, folder or Path("slurm"))
-        try:
-            yield engine
-            engine.close()
-        except BaseException:
-            engine.close(at_once=True)
-            raise
+    with quiet(needs.cpus), closing(made(name, workers, address, needs, folder or Path("slurm"))) as engine:
+        yield engine
 
 
 def made(name: str, workers: int, address: str | None, needs: Resources, folder: Path) -> Engine:

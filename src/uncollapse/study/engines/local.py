@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from uncollapse.study.engines.base import quiet
+from uncollapse.study.engines.base import Engine, closing, quiet
 
 __all__ = ["LocalEngine", "local_engine"]
 
@@ -96,13 +96,7 @@ class LocalEngine:
 
 
 @contextmanager
-def local_engine(workers: int) -> Iterator[LocalEngine]:
+def local_engine(workers: int) -> Iterator[Engine]:
     """A local engine whose workers run one thread each; leaving by an error stops them at once."""
-    with quiet(1):
-        engine = LocalEngine(workers)
-        try:
-            yield engine
-            engine.close()
-        except BaseException:
-            engine.close(at_once=True)
-            raise
+    with quiet(1), closing(LocalEngine(workers)) as engine:
+        yield engine
