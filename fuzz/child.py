@@ -102,7 +102,10 @@ def main() -> None:
                 keep(data, found.key, found.words)
 
         def change(data: bytes, most: int, seed: int) -> bytes:
-            return mutate(data, most, seed, atheris.Mutate)[:most] if mutate else atheris.Mutate(data, most)
+            try:
+                return mutate(data, most, seed, atheris.Mutate)[:most] if mutate else atheris.Mutate(data, most)
+            except Exception:  # atheris would print it, go on, and wait for itself forever
+                return atheris.Mutate(data, most)
 
         settings = {"custom_mutator": change} if mutate else {}
         atheris.Setup([launcher(name, findings), *rest], one, **settings)

@@ -16,7 +16,7 @@ FLOORS = [
     {"metrics", "objective", "verdict"},
     {"testing", "store", "plan", "optimisers", "compiling", "progress", "precision", "board", "adapters", "monitor"},
     {"fitted", "inner", "team"},
-    {"joining", "storage"},
+    {"joining", "sharding", "storage"},
     {"fabric", "resume", "validation", "diagnosis"},
     {"launching"},
     {"fit", "preflight"},

@@ -18,7 +18,10 @@ from uncollapse.objective import Objective, parts_of
 from uncollapse.optimisers import Stepper, optimiser
 from uncollapse.plan import Settings
 from uncollapse.precision import lay_out
-from uncollapse.team import Team
+from uncollapse.processes.shards import clip, in_pieces, pieces_like, share_out
+from uncollapse.sharding import shares_out
+from uncollapse.sides import sides
+from uncollapse.team import Team, networks
 
 __all__ = ["Engine", "interruptible"]
 
@@ -53,6 +56,10 @@ class Engine:
         self.device = self.fabric.device
         self.step = Step(model, objective, plan.samples).to(self.device)
         self.team.start_alike(self.step)
+        if self.team.group is not None and shares_out(plan, self.team):
+            prior = sides(model).get("prior", [])  # densities that are evaluated long after the pass
+            parts = [one for one in networks(model, objective) if not any(one is other for other in prior)]
+            share_out(parts, self.team.group, self.device)
         self.layout = layout
         if layout != "plain":
             lay_out(model, layout)
@@ -80,7 +87,7 @@ class Engine:
     @contextmanager
     def only(self, parts: Set[str]) -> Iterator[None]:
         """While it holds, gradients are computed for these parts alone."""
-        others = [p for name, members in self.members.items() if name not in parts for p in members]
+        others = [p for name, members in self.members.items() if name not in parts for p in members if not in_pieces(p)]
         for parameter in others:
             parameter.requires_grad_(False)
         try:
@@ -141,11 +148,18 @@ class Engine:
         loss.backward()  # type: ignore[no-untyped-call]
         self.team.average(self.parameters)
         if self.plan.clip is not None:  # the whole gradient, frozen parts included, as He et al. (2019) do
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.plan.clip)
+            self.clip(self.plan.clip)
         for name in frozen:
             for parameter in self.members.get(name, []):
                 parameter.grad = None
         self.advance()
+
+    def clip(self, most: float) -> None:
+        """Scale the gradients so that their norm is at most this."""
+        if self.team.group is not None and any(map(in_pieces, self.parameters)):
+            clip(self.parameters, most, self.team.group)
+        else:
+            torch.nn.utils.clip_grad_norm_(self.parameters, most)
 
     def guard(self, means: Tensor, terms: dict[str, Tensor], indices: Tensor, step: int) -> None:
         """Stop at a non-finite loss, before it reaches the weights.
@@ -176,22 +190,28 @@ class Engine:
     def state(self) -> dict[str, Tensor]:
         """Weights, the state of the remedies and of the optimiser, as named tensors."""
         tensors = {f"step.{name}": value for name, value in self.step.state_dict().items()}
-        for index, values in self.optimiser.state_dict()["state"].items():
-            for key, value in values.items():
+        for index, parameter in enumerate(self.parameters):
+            for key, value in self.optimiser.state.get(parameter, {}).items():
                 if value is not None:
                     tensors[f"optimiser.{index}.{key}"] = torch.as_tensor(value)
         return tensors
 
+    def load(self, module: nn.Module, tensors: dict[str, Tensor]) -> None:
+        """Put whole tensors into a module, whose own may be in pieces."""
+        own = module.state_dict()
+        module.load_state_dict({name: pieces_like(value, own.get(name, value)) for name, value in tensors.items()})
+
     def restore(self, tensors: dict[str, Tensor], lr: float) -> None:
         """Take up what `state` gave."""
-        self.step.load_state_dict({n[5:]: v for n, v in tensors.items() if n.startswith("step.")})
+        self.load(self.step, {n[5:]: v for n, v in tensors.items() if n.startswith("step.")})
         state: dict[int, dict[str, Tensor]] = {}
+        order = [id(p) for group in self.optimiser.param_groups for p in group["params"]]
         for name, value in tensors.items():
             if name.startswith("optimiser."):
                 _, index, key = name.split(".", 2)
                 like = self.parameters[int(index)]  # the fused kernels want weights and state in one layout
-                value = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
-                state.setdefault(int(index), {})[key] = value
+                value = torch.empty_like(like).copy_(pieces_like(value, like)) if value.shape == like.shape else value
+                state.setdefault(order.index(id(like)), {})[key] = value
         self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
         for group in self.optimiser.param_groups:
             group["lr"] = lr

@@ -27,7 +27,9 @@ from uncollapse.objective import Objective
 from uncollapse.plan import Order, Plateau, Settings, derive
 from uncollapse.precision import choose_layout, choose_precision
 from uncollapse.processes import using
+from uncollapse.processes.shards import entire
 from uncollapse.resume import RunFolder
+from uncollapse.sharding import shares_out, working_copy
 from uncollapse.team import Team
 from uncollapse.validation import check_range, scores
 
@@ -78,11 +80,16 @@ def fit(
     team = join(plan)
     files = RunFolder(folder if team.first else None)
     try:
-        with torch.random.fork_rng(), team.at_work(model, objective):
-            loop = Loop(model, as_data(data), objective, plan, files, team, watch)
+        with (
+            torch.random.fork_rng(),
+            working_copy(model, objective, plan, team) as (ours, terms),
+            team.at_work(ours, terms),
+        ):
+            loop = Loop(ours, as_data(data), terms, plan, files, team, watch)
             done = loop.run(progress if team.first else False)
-            done.folder = None if folder is None else Path(folder)  # the same in processes that keep nothing there
-            return done
+        done.folder = None if folder is None else Path(folder)  # the same in processes that keep nothing there
+        done.model, done.objective = model, objective
+        return done
     finally:
         files.release()
 
@@ -124,6 +131,8 @@ class Loop:
         with using(None):
             self.files.claim(self.model, self.objective, self.data, self.plan)
             precision = self.files.precision or choose_precision(self.model, self.data, self.plan)
+            if shares_out(self.plan, self.team):
+                return precision, "plain"
             return precision, self.files.layout or choose_layout(self.model, self.data, self.plan, precision)
 
     def run(self, progress: bool | Callable[[int, int, dict[str, Any]], None]) -> Fit:
@@ -159,14 +168,14 @@ class Loop:
 
     def rescued(self) -> str:
         """Put good weights into the model after a non-finite number, and say which."""
-        if all(value.isfinite().all() for value in self.model.state_dict().values() if value.is_floating_point()):
+        if all_finite(entire(self.model.state_dict())):
             return f"the model holds the weights of step {self.step}, before the mishap"
         found = self.team.first_does(self.files.load)
         if found is not None:
             self.engine.restore(found[0], found[1]["lr"])
             return f"the model holds the weights of the last checkpoint, step {found[1]['step']}"
         if self.best:
-            self.model.load_state_dict(self.best)
+            self.engine.load(self.model, self.best)
             return f"the model holds the weights of the best validation, step {self.plateau.best_step}"
         return "no earlier weights were kept; give folder= to keep checkpoints"
 
@@ -243,16 +252,15 @@ class Loop:
 
     def save(self) -> None:
         """Write a checkpoint from which the run goes on with the same bits."""
-        self.team.first_does(self.write)
+        if self.team.first_does(lambda: self.files.path is not None):
+            tensors = entire(self.engine.state() | {f"best.{name}": value for name, value in self.best.items()})
+            self.team.first_does(lambda: self.write(tensors))
 
-    def write(self) -> None:
+    def write(self, tensors: dict[str, Tensor]) -> None:
         """The files of a checkpoint."""
-        if self.files.path is None:
-            return
-        tensors = self.engine.state() | {f"best.{name}": value for name, value in self.best.items()}
         if self.counted:
             tensors["sums"] = self.sums["terms"]
-        if not all(value.isfinite().all() for value in tensors.values() if value.is_floating_point()):
+        if not all_finite(tensors):
             raise NonFinite(
                 f"a weight became NaN or infinite by step {self.step} although the loss was finite; "
                 "lower the learning rate or set clip="
@@ -290,11 +298,17 @@ class Loop:
         if not self.team.first_does(lambda: self.files.finished):
             self.save()
         if self.plan.keep == "best" and self.best:
-            self.model.load_state_dict(self.best)
-        self.team.first_does(lambda: self.files.finish(self.model, self.step, self.stopped))
-        best = self.best or {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+            self.engine.load(self.model, self.best)
+        last = entire(self.model.state_dict())
+        self.team.first_does(lambda: self.files.finish(last, self.step, self.stopped))
+        best = entire(self.best) or {name: value.detach().clone() for name, value in last.items()}
         return Fit(
             self.model, self.objective, self.history, best, self.plateau.best_step, self.step,
             self.stopped, self.precision, self.seconds, self.files.path, [*self.files.remarks, *self.engine.remarks],
             self.team.size,
         )  # fmt: skip
+
+
+def all_finite(tensors: dict[str, Tensor]) -> bool:
+    """Whether no number is NaN or infinite."""
+    return all(bool(value.isfinite().all()) for value in tensors.values() if value.is_floating_point())

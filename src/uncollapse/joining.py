@@ -1,6 +1,7 @@
 """Who trains here, alone or with others: the only file that imports the training engine (Lightning Fabric)."""
 
 import atexit
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -49,6 +50,7 @@ def join(plan: Settings) -> Team:
 
 def leave() -> None:
     """End the exchange between processes: one that just exits may abort while its threads still listen."""
+    gc.collect()  # weights in pieces hold on to the exchange, in circles
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -71,7 +73,7 @@ def fabric_of(plan: Settings, processes: int, precision: str) -> "Fabric":
             devices=local,
             num_nodes=processes // local,
             precision=kind,
-            strategy=plan.strategy,
+            strategy="ddp",  # what shares rows and weights is our own
             plugins=[TorchElasticEnvironment()],
         )
         fabric.launch()

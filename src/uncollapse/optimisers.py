@@ -7,19 +7,22 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from uncollapse.plan import Settings
+from uncollapse.processes.shards import in_pieces
 
 __all__ = ["Stepper", "optimiser"]
 
 
 def optimiser(parameters: list[nn.Parameter], plan: Settings) -> Optimizer:
-    """Adam, AdamW or SGD in their fused forms."""
+    """Adam, AdamW or SGD in their fused forms; weights in pieces are a group of their own, which torch does not mix."""
+    kinds = [[p for p in parameters if in_pieces(p) is kind] for kind in (False, True)]
+    groups = [{"params": kind} for kind in kinds if kind]
     fused = all(p.device.type in {"cpu", "cuda"} and p.is_floating_point() for p in parameters)
     if plan.optimiser in ("sgd", "plain-sgd"):
         if plan.optimiser == "sgd":  # torch's fused form breaks off where a part has been frozen so far
-            return SGD(parameters, plan.lr, momentum=0.9, weight_decay=plan.weight_decay)
-        return SGD(parameters, plan.lr, weight_decay=plan.weight_decay, fused=fused)
+            return SGD(groups, plan.lr, momentum=0.9, weight_decay=plan.weight_decay)
+        return SGD(groups, plan.lr, weight_decay=plan.weight_decay, fused=fused and not kinds[1])
     kind = Adam if plan.optimiser == "adam" else AdamW
-    return kind(parameters, plan.lr, weight_decay=plan.weight_decay, fused=fused)
+    return kind(groups, plan.lr, weight_decay=plan.weight_decay, fused=fused)
 
 
 class Stepper:
@@ -35,7 +38,8 @@ class Stepper:
     def __init__(self, optimiser: Optimizer) -> None:
         self.optimiser = optimiser
         self.group = optimiser.param_groups[0]
-        self.plain = type(optimiser) is not Adam or not self.group["fused"]
+        several = len(optimiser.param_groups) > 1 or in_pieces(self.group["params"][0])
+        self.plain = type(optimiser) is not Adam or several or not self.group["fused"]
         self.tables: tuple[list[Any], ...] | None = None
 
     def gather(self) -> tuple[list[Any], ...] | None:

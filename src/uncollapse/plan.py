@@ -34,7 +34,8 @@ class Settings:
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         devices: R, processes that share the rows of every batch, one a device; None is one, or under `torchrun` all
             that it started. The numbers are those of one process, to rounding, so they are no part of what a run is.
-        strategy: how several processes hold the weights: "ddp", every one all of them.
+        strategy: how several processes hold the weights: "ddp", every one all of them; "fsdp", each a piece of every
+            weight and of the optimiser's state, and all of a network's weights only while it passes.
         validate_every: batches between validations; None is once an epoch.
         halve_after: validations without improvement after which the learning rate is halved; None never.
         halvings: stop when the learning rate would be halved once more than this; None sets no limit.
@@ -61,7 +62,7 @@ class Settings:
     compile: bool = False
     device: str = "auto"
     devices: int | None = None
-    strategy: Literal["ddp"] = "ddp"
+    strategy: Literal["ddp", "fsdp"] = "ddp"
     validate_every: int | None = None
     halve_after: int | None = None
     halvings: int | None = None
@@ -85,7 +86,7 @@ class Settings:
             "optimiser": ("adam", "adamw", "sgd", "plain-sgd"),
             "precision": ("32", "bf16", "auto"),
             "keep": ("best", "last"),
-            "strategy": ("ddp",),
+            "strategy": ("ddp", "fsdp"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:

@@ -211,11 +211,11 @@ class RunFolder:
             self.log.rewind(0)
         return None
 
-    def finish(self, model: nn.Module, step: int, stopped: str) -> None:
+    def finish(self, weights: dict[str, Tensor], step: int, stopped: str) -> None:
         """Leave the final weights."""
         if self.path is not None and not self.finished:
             state = {"step": step, "stopped": stopped, "owner": self.owner}
-            save_tensors(self.path / WEIGHTS, model.state_dict(), state)
+            save_tensors(self.path / WEIGHTS, weights, state)
 
 
 def describe(model: nn.Module, objective: Objective, data: DataSet, plan: Settings) -> dict[str, Any]:

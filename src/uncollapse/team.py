@@ -10,14 +10,17 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
-from uncollapse.errors import UncollapseError, WorkFailed
+from uncollapse.errors import UncollapseError, Unsupported, WorkFailed
 from uncollapse.objective import Objective
 from uncollapse.processes import Group, sharing, using
+from uncollapse.processes.shards import in_pieces
 from uncollapse.sides import sides
 
 __all__ = ["Team", "across"]
 
 T = TypeVar("T")
+
+IN_PIECES = ("DTensor", "storage of size 0")  #: in what torch says of weights that are asked for while they are apart
 
 
 class Team:
@@ -75,7 +78,14 @@ class Team:
             with using(self.group), sharing(networks(model, objective)):
                 yield
         except RuntimeError as error:
-            if isinstance(error, UncollapseError) or not lost(error):
+            if isinstance(error, UncollapseError):
+                raise
+            if any(words in str(error) for words in IN_PIECES):
+                raise Unsupported(
+                    "something reads weights outside of a network's forward pass, or needs gradients of gradients, for "
+                    f"which weights that are shared out are not there ({first_line(error)}); use strategy='ddp'"
+                ) from error
+            if not lost(error):
                 raise
             raise WorkFailed(
                 f"process {self.group.rank} of {self.size} lost another one ({first_line(error)}); "
@@ -88,7 +98,7 @@ class Team:
             return
         kinds: dict[torch.dtype, list[Tensor]] = {}
         for parameter in parameters:
-            if parameter.grad is not None:
+            if parameter.grad is not None and not in_pieces(parameter.grad):  # those are means already
                 kinds.setdefault(parameter.grad.dtype, []).append(parameter.grad)
         for grads in kinds.values():
             flat = self.group.add(_flatten_dense_tensors(grads)) / self.size  # type: ignore[no-untyped-call]
@@ -155,9 +165,11 @@ def networks(model: Any, objective: Objective) -> list[nn.Module]:
 
 
 def digest(module: nn.Module) -> str:
-    """A hash of all weights and states."""
+    """A hash of all weights and states, but those of which every process has another piece."""
     found = hashlib.blake2b(digest_size=16)
     for name, value in module.state_dict().items():
+        if in_pieces(value):
+            continue
         found.update(name.encode())
         found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return found.hexdigest()

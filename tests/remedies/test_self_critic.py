@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.distributions import Independent, MultivariateNormal, Normal
 
-from uncollapse import VAE, draw
+from uncollapse import VAE, Draw, draw
+from uncollapse.distributions import standard_normal
 from uncollapse.errors import BadInput, Unsupported
 from uncollapse.functional import info_nce, log_mean_exp, pairwise_log_prob
 from uncollapse.remedies import NeuralCritic, SelfCritic
@@ -209,3 +210,14 @@ def test_counted_candidates_weigh_more(one, model):
 def test_choices_that_do_not_go_together(given):
     with pytest.raises(BadInput):
         SelfCritic(**given)
+
+
+@pytest.mark.parametrize("memory", [0, 20])
+def test_twins_far_from_the_prior_are_told_apart_by_nobody(memory):
+    """Scales 1e-13 of the distances: products of float64 would find one twin nearer than another."""
+    mean = torch.tensor([[513665.375], [-97809.6328], [513665.375], [513665.375], [513665.375]])
+    q = Independent(Normal(mean, torch.full_like(mean, 5.4e-8)), 1)
+    one = Draw(torch.zeros(5, 3), q, mean[None], None, standard_normal(1))
+    remedy = SelfCritic(memory=memory, latent=1)
+    found = remedy(one, None)
+    assert found.tolist() == pytest.approx([math.log(4), 0, math.log(4), math.log(4), math.log(4)], abs=1e-5)

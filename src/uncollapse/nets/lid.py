@@ -116,6 +116,8 @@ class LIDPixelCNN(nn.Module):
         torch.Size([3])
     """
 
+    later = ("network", "shift")  #: what its likelihood passes
+
     def __init__(
         self,
         shape: Sequence[int],

@@ -117,6 +117,8 @@ class LSTMDecoder(nn.Module):
         torch.Size([3, 6])
     """
 
+    later = ("embed", "start", "lstm", "head")  #: what its likelihood passes
+
     def __init__(
         self,
         shape: Sequence[int],

@@ -59,6 +59,8 @@ class PixelCNN(nn.Module):
         torch.Size([3])
     """
 
+    later = ("network",)  #: what its likelihood passes
+
     def __init__(
         self,
         shape: Sequence[int],

@@ -144,6 +144,16 @@ class TransformerDecoder(nn.Module):
         torch.Size([3, 6])
     """
 
+    later = (
+        "words.embed",
+        "words.place",
+        "words.blocks",
+        "words.norm",
+        "first",
+        "every",
+        "head",
+    )  #: what its likelihood passes
+
     def __init__(
         self,
         shape: Sequence[int],

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from uncollapse.distributions import describe
 from uncollapse.errors import BadInput
+from uncollapse.processes.shards import own_piece
 
 __all__ = ["duplicate", "follow"]
 
@@ -34,7 +35,7 @@ def follow(mine: nn.Module, theirs: Any, momentum: float) -> None:
     pairs = [(ours[name], goal[name]) for name in ours]
     real = [pair for pair in pairs if pair[0].is_floating_point() or pair[0].is_complex()]
     if real:
-        torch._foreach_lerp_([one for one, _ in real], [other for _, other in real], 1 - momentum)
+        torch._foreach_lerp_([own_piece(one) for one, _ in real], [own_piece(other) for _, other in real], 1 - momentum)
     for one, other in pairs:
         if not (one.is_floating_point() or one.is_complex()):
             one.copy_(other)

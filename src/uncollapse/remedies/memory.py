@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from uncollapse.distributions import describe, diagonal
 from uncollapse.draw import Draw, Model, described, sample
 from uncollapse.errors import BadInput, ShapeError
-from uncollapse.functional import GaussianColumns, gaussian_columns
+from uncollapse.functional import GaussianColumns, gaussian_columns, info_nce, pairwise_log_prob
 from uncollapse.remedies.bank import Bank
 from uncollapse.remedies.contrast import widths
 from uncollapse.remedies.naming import naming
@@ -137,8 +137,12 @@ class Memory(nn.Module):
         if self.training and torch.is_grad_enabled():
             self._handed = now
         columns = gaussian_columns(mean.detach(), scale.detach(), torch.zeros_like(centre))
+        zs = (zs - centre) / unit
+        if any(columns.tight(z) for z in zs):
+            kept = exact(self.bank.filled)
+            return torch.stack([by_differences(z, mean, scale, kept) for z in zs]).mean(0).to(kind)
         past = self._prepared.of(self.bank)
-        return torch.stack([named((z - centre) / unit, mean, scale, columns, past, kind) for z in zs]).mean(0)
+        return torch.stack([named(z, mean, scale, columns, past, kind) for z in zs]).mean(0)
 
     def after_step(self) -> None:
         """Take in what the last training step compared."""
@@ -164,11 +168,20 @@ def named(
     out: torch.dtype | None = None,
 ) -> Tensor:
     """Cross-entropy of naming the posteriors (B, D) of samples z (B, D) among constant candidates, (B,) nats."""
+    rest = through_posterior(z, mean, scale).to(out or z.dtype)
+    return naming(columns.left(z), columns.right.detach(), past, out or z.dtype) - rest
+
+
+def by_differences(z: Tensor, mean: Tensor, scale: Tensor, past: Tensor) -> Tensor:
+    """`named` among these posteriors and earlier ones (Q, 2 D), where products of far codes are too coarse."""
+    means, scales = (torch.cat(pair) for pair in zip((mean.detach(), scale.detach()), past.chunk(2, 1), strict=True))
+    return info_nce(pairwise_log_prob(z, means, scales)) - through_posterior(z, mean, scale)
+
+
+def through_posterior(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Zeros (B,) with the gradient of log q(z_i|x_i) through the posterior: its value is among the scores."""
     own = -0.5 * ((z.detach() - mean) / scale).square().sum(1) - scale.log().sum(1)
-    # The value of log q(z_i|x_i) is among the scores; its gradient through the posterior is added.
-    return naming(columns.left(z), columns.right.detach(), past, out or z.dtype) - (own - own.detach()).to(
-        out or z.dtype
-    )
+    return own - own.detach()
 
 
 def moments(mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:

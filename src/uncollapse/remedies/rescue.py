@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from uncollapse.draw import Model
 from uncollapse.errors import BadInput, Unsupported
+from uncollapse.processes.shards import in_pieces
 from uncollapse.remedies.base import Inner, Remedy
 from uncollapse.remedies.rate import FreeBits, FreeBitsMode
 from uncollapse.schedules import Linear
@@ -107,6 +108,10 @@ def check_decoder(model: Any) -> None:
     """
     for name, module in parts_of_decoder(model):
         own = [key for key, _ in module.named_parameters(recurse=False)]
+        if any(in_pieces(p) for p in module.parameters(recurse=False)):
+            raise Unsupported(
+                "a decoder whose weights are shared out cannot be reset; use strategy='ddp' or reset=False"
+            )
         if own and starter(module) is None:
             raise Unsupported(
                 f"the decoder cannot be reset: {name} ({type(module).__name__}) owns {', '.join(own)} and has no "

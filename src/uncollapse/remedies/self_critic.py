@@ -119,9 +119,12 @@ class SelfCritic(Remedy):
         return self.task.loss(scores if self.candidates is None else [counted(s, self.candidates) for s in scores])
 
     def named(self, draw: Draw, model: Model) -> Tensor:
-        """Cross-entropy of the matrices `scores`, (B,) nats, without keeping them."""
+        """Cross-entropy of the matrices `scores`, (B,) nats, kept only where a product is too coarse."""
         x, zs = self.task.pairs(draw, model, "SelfCritic")
-        columns = gaussian_columns(*diagonal(self.posterior(draw, model, x), "SelfCritic"))
+        mean, scale = diagonal(self.posterior(draw, model, x), "SelfCritic")
+        columns = gaussian_columns(mean, scale)
+        if any(columns.tight(z) for z in zs):
+            return self.task.loss([pairwise_log_prob(z, mean, scale) / self.temperature for z in zs])
         right = columns.right if self.temperature == 1 else columns.right / self.temperature
         out = torch.promote_types(zs.dtype, torch.float32)
         return torch.stack([naming(columns.left(z), right, out=out) for z in zs]).mean(0)
