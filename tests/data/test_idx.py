@@ -68,6 +68,18 @@ def test_a_huge_claim_is_refused_before_anything_is_allocated(tmp_path, zipped):
             read_idx(path)
 
 
+def test_many_sides_and_hidden_ones_are_refused(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(bytes([0, 0, 8, 9]) + struct.pack(">9I", *[1] * 9) + b"x")
+    with pytest.raises(BadInput, match="announces 9 dimensions, more than the 8"):
+        read_idx(path)
+    path.write_bytes(bytes([0, 0, 8, 4]) + struct.pack(">4I", 0, *[2**32 - 1] * 3))
+    with pytest.raises(BadInput, match=r"announces 0 x 4294967295 x .* more than the"):
+        read_idx(path)
+    path.write_bytes(bytes([0, 0, 8, 2]) + struct.pack(">2I", 0, 28))
+    assert read_idx(path).shape == (0, 28)
+
+
 def test_a_bomb_is_not_unpacked(tmp_path):
     path = tmp_path / "bomb"
     path.write_bytes(gzip.compress(packed(np.zeros(10, np.uint8)) + bytes(50 * 2**20)))

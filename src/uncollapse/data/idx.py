@@ -15,6 +15,7 @@ from uncollapse.limits import MAX_BYTES, advice, regular, room
 __all__ = ["MAX_BYTES", "read_at_most", "read_idx"]
 
 DEFLATE = 1032  # deflate cannot expand a byte to more than this many
+MOST_SIDES = 8
 CHUNK = 2**20
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -57,7 +58,7 @@ def parse(file: IO[bytes], path: Path, most: int, zipped: bool, dimensions: int 
     itemsize = np.dtype(kind).itemsize
     body, head = math.prod(shape) * itemsize, 4 + 4 * len(shape)
     claim = f"the header of {path} announces {' x '.join(map(str, shape))} numbers of {itemsize} byte(s)"
-    if body > max_bytes:
+    if math.prod(max(side, 1) for side in shape) * itemsize > max_bytes:  # a side of 0 hides how large the others are
         raise BadInput(f"{claim}, {advice(max_bytes)}")
     if body + head > most or (not zipped and body + head != most):
         raise BadInput(f"{claim}, {body + head} bytes in all, but the file has {'at most ' * zipped}{most}")
@@ -77,6 +78,8 @@ def read_header(file: IO[bytes], path: Path, dimensions: int | None) -> tuple[st
     count = magic[3]
     if dimensions is not None and count != dimensions:
         raise BadInput(f"{path} should hold an array of {dimensions} dimension(s), got {count}; were files swapped?")
+    if count > MOST_SIDES:
+        raise BadInput(f"{path} announces {count} dimensions, more than the {MOST_SIDES} that are accepted")
     raw = file.read(4 * count)
     if len(raw) < 4 * count:
         raise BadInput(f"{path} ends within its header; fetch it again")
