@@ -1,5 +1,6 @@
 """MATLAB files: what scipy writes is read alike; what is damaged or hostile is refused in a sentence."""
 
+import math
 import struct
 import zlib
 
@@ -22,6 +23,9 @@ def header(version=0x0100):
 def matrix(shape, body, kind=6, name=b"x", flags=0):
     described = element(6, struct.pack("<II", kind | flags, 0)) + element(5, struct.pack(f"<{len(shape)}i", *shape))
     return described + element(1, name) + body
+
+
+REAL = element(6, struct.pack("<II", 6, 0)) + element(7, struct.pack("<2f", math.nan, 1.0)) + element(1, b"x")
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "compressed"])
@@ -110,6 +114,8 @@ def test_flipped_bytes_never_escape(written):
         (header() + element(14, matrix((2, 2), element(9, b"\0" * 8))), "holds 1"),
         (header() + element(14, matrix((1, 1), element(9, b"\0" * 16))), "damaged"),
         (header() + element(14, matrix((2**20, 1), b"", kind=1)), "array of numbers"),
+        (header() + element(14, matrix((0, 2**30, 2**30, 2**30), element(9, b""))), "more than the"),
+        (header() + element(14, REAL), "sides should be whole numbers"),
         (header() + element(15, zlib.compress(b"\0" * 4096)), "where an array should be"),
         (header() + element(15, b"no zlib at all"), "damaged"),
     ],
@@ -129,6 +135,13 @@ def test_a_list_of_texts_is_short(tmp_path):
     path.write_bytes(header() + element(14, matrix((1, 1), element(9, b"\0" * 8))))
     with pytest.raises(BadInput, match="should be a list of texts"):
         read_mat(path, [], ["x"])
+
+
+def test_a_text_of_what_is_no_character(tmp_path):
+    text = matrix((1, 1), element(9, struct.pack("<d", 65.5)), kind=4)
+    (tmp_path / "x.mat").write_bytes(header() + element(14, matrix((1, 1), element(14, text), kind=1)))
+    with pytest.raises(BadInput, match="no character"):
+        read_mat(tmp_path / "x.mat", [], ["x"])
 
 
 def test_a_bomb_is_not_unpacked(tmp_path):

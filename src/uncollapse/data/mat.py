@@ -169,7 +169,10 @@ def read_matrix(
 def read_description(element: Element) -> tuple[int, tuple[int, ...], str]:
     """Class, shape and name of an array."""
     flags = element.numbers(8)
-    shape = tuple(int(side) for side in element.numbers(4 * 32))
+    sides = element.numbers(4 * 32)
+    if flags.dtype.kind == "f" or sides.dtype.kind == "f":
+        raise BadInput(f"{element.what} is damaged: its sides should be whole numbers, got {flags}, {sides}")
+    shape = tuple(int(side) for side in sides)
     name = element.numbers(64).tobytes().decode("latin-1")
     if len(flags) != 2 or len(shape) < 2 or min(shape) < 0:
         raise BadInput(f"{element.what} is damaged: it describes an array of shape {shape}")
@@ -181,7 +184,7 @@ def read_numbers(element: Element, kind: int, shape: tuple[int, ...], max_bytes:
     if kind not in PLAIN:
         raise BadInput(f"{element.what} should be a plain array of real numbers")
     sides, count = " x ".join(map(str, shape)), math.prod(shape)
-    if count > max_bytes:
+    if math.prod(max(side, 1) for side in shape) > max_bytes:  # a side of 0 hides how large the others are
         raise BadInput(f"{element.what} announces {sides} numbers, {advice(max_bytes)}")
     numbers = element.numbers(min(count * 8, max_bytes))
     if len(numbers) != count:
@@ -193,4 +196,8 @@ def read_text(element: Element, max_bytes: int) -> str:
     """One text of a list."""
     element.opened()
     kind, shape, _ = read_description(element)
-    return "".join(map(chr, read_numbers(element, kind, shape, min(max_bytes, PIECE)).ravel().tolist()))
+    signs = read_numbers(element, kind, shape, min(max_bytes, PIECE)).ravel().tolist()
+    try:
+        return "".join(map(chr, signs))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadInput(f"{element.what} is damaged: a text holds what is no character ({said(error)})") from error
